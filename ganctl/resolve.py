@@ -1,0 +1,302 @@
+"""Layers of settings -> one validated whole, each value remembering where it came from.
+
+The order of the layers is: built-in, what suits the data, the architecture's recipe, the loss's recipe, the data set's
+recipe, the weights that training starts from, the recipe file, then flags and ``--set``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from ganctl import registry
+from ganctl.api import Architecture, Dataset, DataSpec, Description, Loss, Plugin
+from ganctl.config import BUILT_IN, DataSettings, OptimiserSettings, OptimSettings, Settings, TrainSettings, flatten
+from ganctl.errors import GanctlError, PluginError, did_you_mean, plain
+from ganctl.run import check_format
+
+NAMES = MappingProxyType({"data.source": "faces", "arch.name": "dcgan", "loss.name": "bce"})
+"""The keys that choose the plugins, and what they are by default."""
+
+KINDS: Mapping[str, registry.Kind] = MappingProxyType({"data": "dataset", "arch": "architecture", "loss": "loss"})
+"""The kind of plugin whose options a table holds."""
+
+# A run without a length of its own shows this many real images, within bounds: enough for faces at 64 px.
+IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 1_000_000, 5, 300
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Value(NamedTuple):
+    """A setting's value and where it came from."""
+
+    value: Any
+    source: str
+    text: str | None = None
+    """What was typed, where that may also be meant as text."""
+
+
+class Layer(NamedTuple):
+    """Values by dotted key, from one source."""
+
+    values: Mapping[str, Value] = MappingProxyType({})
+    exact: bool = True
+    """The user's own layers are: there, a key that fits nothing is an error. Elsewhere it is skipped, and listed."""
+
+
+def read_recipe(path: Path) -> Layer:
+    """Read a TOML file of settings, a config.toml among them. Raise :class:`GanctlError` where that cannot be done."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GanctlError(f"cannot read the recipe {plain(path)}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise GanctlError(f"the recipe {plain(path)} is not TOML: {plain(error)}") from error
+    check_format(tables.pop("ganctl", {}), path)
+    return Layer({key: Value(value, f"recipe {plain(path)}") for key, value in flatten(tables)})
+
+
+def parse_set(text: str) -> tuple[str, Value]:
+    """Split ``KEY=VALUE``, the value being TOML, or else text. Raise :class:`GanctlError` where there is no ``=``."""
+    key, equals, typed = text.partition("=")
+    if not equals or not key.strip():
+        raise GanctlError(f"--set {plain(text)!r}: write --set KEY=VALUE, such as --set optim.g.lr=1e-4")
+    try:
+        value = tomllib.loads(f"value = {typed}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = typed
+    return key.strip(), Value(value, "--set", typed)
+
+
+def resolve(
+    user: Layer | None = None, recipe: Layer | None = None, start: Layer | None = None, images: int | None = None
+) -> Settings:
+    """Resolve the *user*'s flags, a *recipe* file, the weights at the *start*, and all that lies below.
+
+    *images* is how many there are to train on, once that is known; without it, the data set's own description counts.
+    Raise :class:`GanctlError` for the first key, name or value that is wrong, with its source.
+    """
+    recipe = recipe or Layer()
+    own = [start or Layer(exact=False), recipe, user or Layer()]
+    chosen = {key: Value(value, BUILT_IN) for key, value in NAMES.items()}
+    for layer in own:
+        chosen |= {key: layer.values[key] for key in NAMES if key in layer.values}
+
+    data_name, place = _data_set(chosen["data.source"])
+    names = {"data": data_name, "arch": _text("arch.name", chosen), "loss": _text("loss.name", chosen)}
+    plugins = {table: registry.load(KINDS[table], name) for table, name in names.items()}
+    defaults = [
+        Layer(
+            {key: Value(value, f"{table} {names[table]}") for key, value in plugins[table].recipe.items()}, exact=False
+        )
+        for table in ("arch", "loss", "data")
+    ]
+    # A recipe file was written for its own plugins: beside another, named by a flag, its options do not apply.
+    meant = {key.split(".")[0]: recipe.values.get(key, Value(name, "")).value for key, name in NAMES.items()}
+    foreign = {
+        table for table, key in zip(("data", "arch", "loss"), NAMES, strict=True) if meant[table] != chosen[key].value
+    }
+
+    merged, skipped = _merge([*defaults, *own], _known_keys(plugins), foreign, recipe)
+    dataset = cast(Dataset, _build(plugins["data"], "data", merged, place))
+    description = dataset.describe()
+    merged = _suit(merged, description, images)
+    data = _build(DataSettings, "data", merged)
+    for name in data.classes:
+        if name not in description.classes:
+            raise GanctlError(
+                f"data.classes: {data_name} has no class {plain(name)!r}{did_you_mean(name, description.classes)}"
+            )
+    return Settings(
+        data=data,
+        optim=OptimSettings(
+            g=_build(OptimiserSettings, "optim.g", merged), d=_build(OptimiserSettings, "optim.d", merged)
+        ),
+        train=_build(TrainSettings, "train", merged),
+        source=str(place.get("path", data_name)),
+        dataset=dataset,
+        architecture=cast(Architecture, _build(plugins["arch"], "arch", merged)),
+        loss=cast(Loss, _build(plugins["loss"], "loss", merged)),
+        spec=DataSpec(size=data.size, channels=data.channels, classes=data.classes or description.classes),
+        entries=MappingProxyType({table: registry.find(KINDS[table], name) for table, name in names.items()}),
+        sources=MappingProxyType({key: value.source for key, value in (chosen | merged).items()}),
+        skipped=tuple(skipped),
+    )
+
+
+def _text(key: str, chosen: Mapping[str, Value]) -> str:
+    value, source, _ = chosen[key]
+    if not isinstance(value, str):
+        raise GanctlError(f"{key} = {value!r} ({source}): must be a name, in quotes")
+    return value
+
+
+def _data_set(source: Value) -> tuple[str, dict[str, Any]]:
+    """Return the plugin that *source* means, and where it is if it is a path."""
+    name = _text("data.source", {"data.source": source})
+    known = {entry.name for entry in registry.entries() if entry.kind == "dataset"}
+    if name in known:
+        return name, {}
+    path = Path(name).expanduser()
+    if "/" in name or "\\" in name or path.suffix or path.exists():
+        return "folder", {"path": path.absolute()}
+    raise GanctlError(
+        f"{plain(name)!r} ({source.source}) is neither a file or folder here nor a data set{did_you_mean(name, known)}"
+    )
+
+
+def _known_keys(plugins: Mapping[str, type[Plugin]]) -> set[str]:
+    """Return every key that applies. Raise :class:`PluginError` for an option that bears the name of a setting."""
+    tables = {
+        "data": set(DataSettings.model_fields) | {"source"},
+        "arch": {"name"},
+        "loss": {"name"},
+        "optim.g": set(OptimiserSettings.model_fields),
+        "optim.d": set(OptimiserSettings.model_fields),
+        "train": set(TrainSettings.model_fields),
+    }
+    for table, plugin in plugins.items():
+        if taken := tables[table] & set(plugin.model_fields):
+            raise PluginError(
+                f"{plugin.__module__}.{plugin.__name__}: the option {min(taken)!r} has the name of a setting of {table}"
+            )
+        tables[table] |= set(plugin.model_fields)
+    return {f"{table}.{name}" for table, names in tables.items() for name in names}
+
+
+def _merge(
+    layers: list[Layer], known: set[str], foreign: set[str], recipe: Layer
+) -> tuple[dict[str, Value], list[str]]:
+    """Lay *layers* over each other. Return the values, and in words what recipes wanted that does not apply."""
+    merged: dict[str, Value] = {}
+    skipped: list[str] = []
+    for layer in layers:
+        for key, value in layer.values.items():
+            if key in known:
+                merged[key] = value
+            elif layer.exact and not (layer is recipe and key.split(".")[0] in foreign):
+                near = {other for other in known if other.split(".")[0] == key.split(".")[0]}
+                raise GanctlError(
+                    f"{value.source}: there is no setting {plain(key)!r}{did_you_mean(key, near or known)}"
+                )
+            else:
+                skipped.append(f"{key} = {value.value!r} of {value.source} does not apply")
+        # Of a length in epochs and one in steps, the later layer's counts; both in one layer end at whichever is first.
+        for key, other in (("train.epochs", "train.steps"), ("train.steps", "train.epochs")):
+            if key in layer.values and other not in layer.values:
+                merged.pop(other, None)
+    return {key: value for key, value in merged.items() if key not in NAMES}, skipped
+
+
+def _suit(merged: dict[str, Value], description: Description, images: int | None) -> dict[str, Value]:
+    """Add what the data suggest where nobody said otherwise: channels, length, a batch no larger than the data."""
+    suited = {"data.channels": Value(description.channels, "the images")} | merged
+    data = _build(DataSettings, "data", suited)
+    count = images
+    if count is None and description.count is not None:
+        share = len(data.classes) / len(description.classes) if data.classes and description.classes else 1.0
+        count = min(round(description.count * share), data.limit or description.count)
+    if count is None:
+        return suited
+    train = _build(TrainSettings, "train", suited)
+    if train.epochs is None and train.steps is None:
+        epochs = min(max(round(IMAGES_SHOWN / max(count, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+        suited["train.epochs"] = Value(epochs, f"{count} images")
+    if train.batch_size > count >= 2:
+        largest = 2 ** (count.bit_length() - 1)
+        source = suited.get("train.batch_size", Value(None, BUILT_IN)).source
+        if source.startswith(("--", "recipe ")):
+            raise GanctlError(
+                f"train.batch_size = {train.batch_size} ({source}): there are only {count} images; "
+                f"try --batch-size {largest}"
+            )
+        suited["train.batch_size"] = Value(largest, f"{count} images")
+    return suited
+
+
+def _build(
+    model: type[Model], table: str, merged: Mapping[str, Value], extra: Mapping[str, Any] | None = None
+) -> Model:
+    """Validate the values of *table* for *model*. Raise :class:`GanctlError` for the first that is wrong."""
+    mine = {name: merged[f"{table}.{name}"] for name in model.model_fields if f"{table}.{name}" in merged}
+    values = {name: value.value for name, value in mine.items()} | dict(extra or {})
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # What looked like a number or a table may have been meant as text: --set loss.note=1984.
+        untyped = [str(e["loc"][0]) for e in error.errors() if e["type"] == "string_type" and str(e["loc"][0]) in mine]
+        texts = {name: mine[name].text for name in untyped if mine[name].text is not None}
+        if texts and len(untyped) == len(error.errors()):
+            return model.model_validate(values | texts)
+        name = str(first["loc"][0])
+        place = f"{table}.{name} = {plain(repr(values[name]))}" if name in values else f"{table}.{name}"
+        source = f" ({mine[name].source})" if name in mine else ""
+        raise GanctlError(f"{place}{source}: {_in_words(first, model.model_fields[name])}") from error
+
+
+def _in_words(error: Mapping[str, Any], field: FieldInfo) -> str:
+    """Say what would be right."""
+    kind = error["type"]
+    if limits := bounds(field):
+        limits = f", {limits}"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return f"must be {limits[2:]}"
+    if len(error["loc"]) > 1 and not field.is_required():
+        return f"must be such as {field.default}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "literal_error":
+        return f"must be {error['ctx']['expected']}"
+    if kind == "missing":
+        return f"is required: {field.description}"
+    words = {"int": "a whole number", "float": "a number", "finite": "a finite number", "bool": "true or false"}
+    words |= {
+        "string": "text",
+        "tuple": "a list, such as [1, 2]",
+        "list": "a list, such as [1, 2]",
+        "too": "a list of another length",
+    }
+    word = words.get(kind.split("_")[0])
+    return f"must be {word}{limits}" if word else error["msg"][0].lower() + error["msg"][1:]
+
+
+def bounds(field: FieldInfo) -> str:
+    """Return a field's bounds in words, or nothing: ``"at least 0 and less than 1"``."""
+    words = [
+        f"at least {rule.ge}" if isinstance(rule, Ge) else f"more than {rule.gt}" if isinstance(rule, Gt) else ""
+        for rule in field.metadata
+    ] + [
+        f"at most {rule.le}" if isinstance(rule, Le) else f"less than {rule.lt}" if isinstance(rule, Lt) else ""
+        for rule in field.metadata
+    ]
+    return " and ".join(filter(None, words))
+
+
+def options(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, default, description with type and bounds) of each field, in words."""
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else "none" if field.default is None else str(field.default)
+        kind = "" if field.annotation is None else _kind(field.annotation)
+        yield name, default, f"{field.description or ''} ({', '.join(filter(None, (kind, bounds(field))))})"
+
+
+def _kind(annotation: Any) -> str:
+    """Return a field's type in words."""
+    parts = [_kind(part) for part in get_args(annotation) if part is not NoneType and not isinstance(part, str)]
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(parts)
+    if get_origin(annotation) is not None:
+        return "list"
+    return {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}.get(
+        annotation.__name__, annotation.__name__.lower()
+    )

@@ -1,0 +1,174 @@
+"""The run folder: what a training leaves behind, and how others read it. No torch.
+
+RUN/config.toml  metrics.jsonl  samples/epoch-0001.png  checkpoints/  generator.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganctl import __version__, files
+from ganctl.errors import GanctlError, plain
+
+FORMAT = 1
+"""Of run folders and exported weights. A ganctl refuses what is newer than its own."""
+
+
+def check_format(header: object, path: Path) -> None:
+    """Raise :class:`GanctlError` where *header*, the ``ganctl`` table of the file at *path*, is from a newer ganctl."""
+    number = header.get("format", FORMAT) if isinstance(header, Mapping) else None
+    if not isinstance(number, int):
+        raise GanctlError(f"{plain(path)}: its ganctl table is not one that ganctl wrote")
+    if number > FORMAT:
+        raise GanctlError(
+            f"{plain(path)} is of format {number}, from a newer ganctl; this is {__version__}, upgrade it"
+        )
+
+
+class Run:
+    """A run folder and the paths in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.weights = path / "generator.safetensors"
+
+    def __str__(self) -> str:
+        return plain(self.path)
+
+    def sample(self, epoch: int) -> Path:
+        """Return the sample sheet's path of *epoch*; 0 is the untrained generator."""
+        return self.samples / f"epoch-{epoch:04d}.png"
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the checkpoint's path of generator step *step*."""
+        return self.checkpoints / f"step-{step:09d}.safetensors"
+
+    def saved(self) -> list[Path]:
+        """List the checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"))
+
+    def create(self, config: str) -> None:
+        """Make the folder, with its config.toml. Raise :class:`GanctlError` where that cannot be done."""
+        try:
+            self.samples.mkdir(parents=True)
+            self.checkpoints.mkdir()
+            files.write(self.config, config.encode())
+        except OSError as error:
+            raise GanctlError(f"cannot make the run folder {self}: {error.strerror}") from error
+
+    def about(self) -> dict[str, Any]:
+        """Return what config.toml says of the software and the data that the run was made with.
+
+        Raise :class:`GanctlError` where it is not the config.toml of a run, or is from a newer ganctl.
+        """
+        try:
+            about = tomllib.loads(self.config.read_text(encoding="utf-8")).get("ganctl")
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise GanctlError(f"{plain(self.config)} cannot be read: {plain(error)}") from error
+        if about is None:
+            raise GanctlError(f"{self} is not a run folder: its config.toml was not written by ganctl")
+        check_format(about, self.config)
+        return dict(about)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of metrics.jsonl; a line that is torn, or is no row, is skipped."""
+        if not self.metrics.exists():
+            return
+        with self.metrics.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+
+
+def open_run(path: Path) -> Run:
+    """Return the run in the folder *path*. Raise :class:`GanctlError` where there is none, or it is from the future."""
+    run = Run(path)
+    if not path.exists():
+        raise GanctlError(f"there is no run folder {run}; ganctl train --out {run} makes one")
+    if not path.is_dir():
+        raise GanctlError(f"{run} is a file, not a run folder")
+    if not run.config.is_file():
+        raise GanctlError(f"{run} is not a run folder: it has no config.toml")
+    run.about()
+    return run
+
+
+def choose(out: Path | None, overwrite: bool) -> Run:
+    """Return the run folder to make: *out*, or the first of run, run-2, run-3 ... that is free.
+
+    Nothing is made or removed yet, but what would be refused then is refused now. Raise :class:`GanctlError` where
+    *out* exists and may not be overwritten, or cannot be written.
+    """
+    if out is None:
+        number, path = 1, Path("run")
+        while path.exists() or path.is_symlink():
+            number += 1
+            path = Path(f"run-{number}")
+    else:
+        path = out
+        if path.exists() and not path.is_dir():
+            raise GanctlError(f"--out {plain(path)} is a file; name a folder")
+        if path.is_dir() and any(path.iterdir()):
+            if not overwrite:
+                raise GanctlError(f"--out {plain(path)} exists; add --overwrite, or name another")
+            try:
+                open_run(path)
+            except GanctlError as error:
+                raise GanctlError(f"--overwrite replaces only run folders: {error}") from error
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise GanctlError(f"cannot make the run folder {plain(path)}: {plain(parent)} cannot be written to")
+    return Run(path)
+
+
+def clear(run: Run) -> None:
+    """Remove the run folder that :func:`choose` allowed to be overwritten."""
+    if run.path.is_dir():
+        shutil.rmtree(run.path)
+
+
+class MetricsLog:
+    """Appends rows to metrics.jsonl. Each is one write of one line, so that only the last can be torn."""
+
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        """Open *path*, cut back to its first *keep* bytes: what came after the checkpoint will come again."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise GanctlError(f"cannot write {plain(path)}: {error.strerror}") from error
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._file.truncate(keep)
+        self._file.seek(keep)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row. A figure that is not finite is written as null, which is JSON."""
+        self._file.write((json.dumps({k: _finite(v) for k, v in row.items()}) + "\n").encode())
+
+    def sync(self) -> int:
+        """Bring what was written to the disk, and return how many bytes that is."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and value - value != 0 else value
