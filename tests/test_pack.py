@@ -1,0 +1,420 @@
+"""Packing decodes each image once, in order, whole or not at all, and says what it could not use."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganctl.api import Dataset, Description, Progress, Record
+from ganctl.data import cache
+from ganctl.data import pack as module
+from ganctl.data.cache import cache_folder
+from ganctl.data.check import inspect
+from ganctl.data.decode import Target
+from ganctl.data.pack import Packed, find, pack
+from ganctl.datasets.folder import Folder
+from ganctl.errors import GanctlError
+
+SMALL = Target(2, 3)
+MANY = 450
+"""More than are decoded in this process."""
+
+
+class Numbers(Dataset):
+    """Image number n is of colour n. Negative ones are broken in some way."""
+
+    api_version = 1
+    count: int = 10
+    broken: tuple[int, ...] = ()
+    deadly: int | None = None
+    version: str = "1"
+
+    def describe(self) -> Description:
+        return Description(self.count, ("even", "odd"))
+
+    def prepare(self, progress: Progress) -> None:
+        progress("preparing", 0, None)
+
+    def records(self) -> Sequence[Record]:
+        return [Record(f"image {n}", n % 2) for n in range(self.count)]
+
+    def read(self, record: Record, size: int) -> bytes | Image.Image:
+        number = int(record.name.split()[1])
+        if number == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number in self.broken:
+            return b"<html>"
+        return Image.new("RGB", (size, size), (number % 256, number // 256, 7))
+
+    def fingerprint(self) -> str:
+        return VERSION or self.version
+
+
+VERSION = ""
+
+
+@pytest.fixture(autouse=True)
+def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GANCTL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "packs"
+
+
+def numbers(packed: Packed) -> list[int]:
+    flat = packed.images[:, 0, 0].astype(int)
+    return (flat[:, 0] + 256 * flat[:, 1]).tolist()
+
+
+def failing(*_: object) -> Any:
+    raise AssertionError("decoded again")
+
+
+@pytest.mark.parametrize(("count", "workers"), [(10, None), (MANY, 1), (MANY, 2), (MANY, 3), (MANY, None)])
+def test_order_is_the_records_whatever_the_workers(count: int, workers: int | None) -> None:
+    packed = pack(Numbers(count=count), "numbers", SMALL, workers=workers)
+    assert packed.images.shape == (count, 2, 2, 3)
+    assert packed.images.dtype == np.uint8
+    assert not packed.images.flags.writeable
+    assert numbers(packed) == list(range(count))
+    assert packed.labels.dtype == np.int64
+    assert packed.labels.tolist() == [n % 2 for n in range(count)]
+    manifest = packed.manifest
+    assert (manifest.dataset, manifest.count, manifest.classes) == ("numbers", count, ("even", "odd"))
+    assert (manifest.target, manifest.broken, manifest.notes) == (SMALL, (), {})
+
+
+def test_hash_is_of_the_content(packs: Path) -> None:
+    hashes = []
+    for dataset, workers in ((Numbers(count=MANY), 1), (Numbers(count=MANY), 2), (Numbers(count=MANY + 1), 2)):
+        hashes.append(pack(dataset, "numbers", SMALL, workers=workers).manifest.hash)
+        shutil.rmtree(packs)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_broken_images_are_left_out_and_named(count: int) -> None:
+    """From 1,000 to 998 also changes the length of the number in the array's header."""
+    broken = (0, 5, count - 1)
+    packed = pack(Numbers(count=count, broken=broken), "numbers", SMALL)
+    left = [n for n in range(count) if n not in broken]
+    assert numbers(packed) == left
+    assert packed.labels.tolist() == [n % 2 for n in left]
+    assert [name for name, _ in packed.manifest.broken] == [f"image {n}" for n in broken]
+    assert all("not an image" in reason for _, reason in packed.manifest.broken)
+    assert packed.manifest.count == count - 3
+
+
+def test_on_error_fail_names_the_first_also_from_the_cache() -> None:
+    dataset = Numbers(count=MANY, broken=(3, 400))
+    for _ in range(2):
+        with pytest.raises(GanctlError, match=r"image 3: not an image.*\(and 1 more\)"):
+            pack(dataset, "numbers", SMALL, on_error="fail")
+        assert len(numbers(pack(dataset, "numbers", SMALL))) == MANY - 2
+    assert len(numbers(pack(Numbers(), "numbers", SMALL, on_error="fail"))) == 10
+
+
+@pytest.mark.parametrize(("count", "broken"), [(10, range(10)), (3, (0, 2)), (1, ()), (0, ())])
+def test_too_few(packs: Path, count: int, broken: Sequence[int]) -> None:
+    with pytest.raises(GanctlError) as caught:
+        pack(Numbers(count=count, broken=tuple(broken)), "numbers", SMALL)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert ("image 0: not an image" in text) == bool(broken)
+    assert not packs.exists() or not list(packs.iterdir())
+
+
+def test_cache_does_not_decode_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    first = pack(Numbers(), "numbers", SMALL, progress=lambda *args: seen.append(args))
+    assert seen[0][0] == "preparing"
+    assert seen[1] == ("packing", 0, 10)
+    assert seen[-1] == ("packing", 10, 10)
+    monkeypatch.setattr(module, "decode", failing)
+    monkeypatch.setattr(Numbers, "prepare", failing)
+    second = pack(Numbers(), "numbers", SMALL)
+    assert second.manifest == first.manifest
+    assert (second.images == first.images).all()
+    assert (second.labels == first.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "target"),
+    [
+        (Numbers(count=11), "numbers", SMALL),
+        (Numbers(), "others", SMALL),
+        (Numbers(), "numbers", Target(3, 3)),
+        (Numbers(), "numbers", Target(2, 1)),
+        (Numbers(), "numbers", Target(2, 3, "pad")),
+        (Numbers(), "numbers", Target(2, 3, background=(0, 0, 0))),
+    ],
+)
+def test_whatever_changes_the_pixels_has_a_pack_of_its_own(dataset: Dataset, name: str, target: Target) -> None:
+    pack(Numbers(), "numbers", SMALL)
+    assert find(dataset, name, target) is None
+    pack(dataset, name, target)
+    assert find(dataset, name, target)
+    assert find(Numbers(), "numbers", SMALL)
+
+
+def test_a_source_that_changed_is_packed_again(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = pack(Numbers(), "numbers", SMALL)
+    monkeypatch.setattr(sys.modules[__name__], "VERSION", "2")
+    monkeypatch.setattr(Numbers, "read", lambda self, record, size: Image.new("L", (2, 2), 99))
+    assert find(Numbers(), "numbers", SMALL) is None
+    new = pack(Numbers(), "numbers", SMALL)
+    assert (new.images == 99).all()
+    assert numbers(old) == list(range(10))  # a run that uses the old one goes on
+    assert len(list(packs.iterdir())) == 1
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "images.npy", "labels.npy"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\x93NUMPY"])
+def test_a_damaged_pack_is_made_again(packs: Path, file: str, content: bytes | None) -> None:
+    pack(Numbers(), "numbers", SMALL)
+    path = next(packs.iterdir()) / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert numbers(pack(Numbers(), "numbers", SMALL)) == list(range(10))
+
+
+@pytest.mark.parametrize("count", [10, MANY])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), ZeroDivisionError])
+def test_what_fails_midway_leaves_nothing(packs: Path, count: int, error: Any) -> None:
+    def stop(what: str, done: int, total: int | None) -> None:
+        if done:
+            assert list(packs.iterdir())  # something is there while it is made
+            raise error
+
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        pack(Numbers(count=count), "numbers", SMALL, progress=stop)
+    assert not list(packs.iterdir())
+    assert not multiprocessing.active_children()
+
+
+def test_a_rebuild_that_fails_keeps_the_old_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(Numbers(), "numbers", SMALL)
+    with monkeypatch.context() as changed:
+        changed.setattr(sys.modules[__name__], "VERSION", "2")
+        changed.setattr(Numbers, "records", failing)
+        with pytest.raises(AssertionError, match="decoded again"):
+            pack(Numbers(), "numbers", SMALL)
+    monkeypatch.setattr(module, "decode", failing)
+    assert numbers(pack(Numbers(), "numbers", SMALL)) == list(range(10))
+
+
+def test_a_worker_that_dies_is_one_clear_error(packs: Path) -> None:
+    with pytest.raises(GanctlError, match="a process that decodes images died"):
+        pack(Numbers(count=MANY, deadly=300), "numbers", SMALL, workers=2)
+    assert not list(packs.iterdir())
+
+
+@pytest.mark.parametrize("count", [10, MANY])
+def test_a_bug_in_a_plugin_is_not_a_broken_image(packs: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(Numbers, "read", lambda self, record, size: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pack(Numbers(count=count), "numbers", SMALL, workers=2)
+    assert not list(packs.iterdir())
+
+
+def test_an_unreadable_image_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: Numbers, record: Record, size: int) -> Image.Image:
+        if record.name == "image 1":
+            raise PermissionError(13, "Permission denied")
+        if record.name == "image 2":
+            raise GanctlError("its disk is away")
+        return Image.new("RGB", (4, 4))
+
+    monkeypatch.setattr(Numbers, "read", read)
+    packed = pack(Numbers(), "numbers", SMALL)
+    assert packed.manifest.broken == (
+        ("image 1", "cannot be read: Permission denied"),
+        ("image 2", "its disk is away"),
+    )
+
+
+def test_two_at_once_both_end_well(packs: Path) -> None:
+    together = threading.Barrier(2)
+    results: list[Packed] = []
+
+    def one() -> None:
+        def wait(what: str, done: int, total: int | None) -> None:
+            if done == total:
+                together.wait(20)
+
+        results.append(pack(Numbers(count=50), "numbers", SMALL, progress=wait))
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [numbers(packed) for packed in results] == [list(range(50))] * 2
+    assert len(list(packs.iterdir())) == 1
+
+
+def test_no_room_is_said_before_anything_is_written(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 5_000_000))
+    with pytest.raises(GanctlError, match=r"too little room in .* MB are needed and 5 MB are free.*GANCTL_CACHE"):
+        pack(Numbers(), "numbers", SMALL)
+    assert not list(packs.iterdir())
+
+
+def test_disk_that_fills_up_meanwhile(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_pack_chunk", full)
+    with pytest.raises(GanctlError, match=r"cannot write to the cache folder .*No space left.*GANCTL_CACHE"):
+        pack(Numbers(), "numbers", SMALL)
+    assert not list(packs.iterdir())
+
+
+def test_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GANCTL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(GanctlError, match=r"cannot write to the cache folder .*GANCTL_CACHE"):
+        pack(Numbers(), "numbers", SMALL)
+
+
+def test_abandoned_packs_are_removed_in_time(packs: Path) -> None:
+    for name, age in (("old", 3 * 86400), ("new", 60)):
+        (packs / f".key.{name}").mkdir(parents=True)
+        os.utime(packs / f".key.{name}", (time.time() - age,) * 2)
+    pack(Numbers(), "numbers", SMALL)
+    assert not (packs / ".key.old").exists()
+    assert (packs / ".key.new").exists()
+
+
+def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("GANCTL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder().name == "ganctl"
+
+
+def fill(path: Path, count: int) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(count):
+            file = path.with_name("one.png")
+            Image.new("RGB", (8, 8), (number % 256, number // 256, 7)).save(file)
+            archive.writestr(f"{number:05}.png", file.read_bytes())
+
+
+def test_a_zip_in_several_processes(tmp_path: Path) -> None:
+    """Forked processes must not share the position in an open file."""
+    fill(tmp_path / "x.zip", MANY)
+    dataset = Folder(path=tmp_path / "x.zip")
+    dataset.read(dataset.records()[0], 2)
+    assert numbers(pack(dataset, "folder", SMALL, workers=4)) == list(range(MANY))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_signals_end_all_processes_quietly(tmp_path: Path, packs: Path, name: str) -> None:
+    """As in a terminal, where Ctrl-C reaches the whole group; and no process outlives its parent's sudden death."""
+    fill(tmp_path / "x.zip", 300)
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "from ganctl.data.decode import Target\n"
+        "from ganctl.data.pack import pack\n"
+        "from ganctl.datasets.folder import Folder\n"
+        "class Slow(Folder):\n"
+        "    def read(self, record, size):\n"
+        "        time.sleep(.02)\n"
+        "        return super().read(record, size)\n"
+        "def say(what, done, total):\n"
+        "    if done: print(done, flush=True)\n"
+        "try: pack(Slow(path=sys.argv[1]), 'slow', Target(2, 3), progress=say, workers=2)\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "x.zip")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout
+    process.stdout.readline()
+    began = time.monotonic()
+    if name == "SIGKILL":
+        process.kill()
+    else:
+        os.killpg(process.pid, getattr(signal, name))
+    # The workers hold the pipes too: this returns when all are gone.
+    _, noise = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[name]
+    assert noise == b""
+    if name != "SIGKILL":
+        assert not list(packs.iterdir())
+
+
+def test_manifest_is_readable_json(packs: Path) -> None:
+    pack(Numbers(), "numbers", SMALL)
+    manifest = json.loads((next(packs.iterdir()) / "manifest.json").read_text())
+    assert manifest["dataset"] == "numbers"
+    assert manifest["options"]["count"] == 10
+
+
+def test_inspection(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for folder in ("cat", "dog"):
+        (source / folder).mkdir(parents=True)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(source / "cat" / "a.png")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(source / "cat" / "b.bmp")
+    Image.new("L", (30, 10), 50).save(source / "dog" / "c.png")
+    Image.new("RGB", (1, 2), (9, 9, 9)).save(source / "dog" / "d.png")
+    (source / "dog" / "e.jpg").write_bytes(b"<html>")
+    (source / "dog" / "f.txt").write_text("")
+    dataset, target, steps = Folder(path=source), Target(8, 3), []
+    found = inspect(dataset, "folder", target, lambda *step: steps.append(step))
+    assert (found.count, found.channels, found.classes) == (5, 3, {"cat": 2, "dog": 2})
+    assert found.sizes == {(8, 8): 1, (16, 16): 1, (30, 10): 1, (1, 2): 1}
+    assert (found.smallest, found.median, found.largest) == ((1, 2), (16, 16), (30, 10))
+    assert found.formats == {"PNG": 3, "BMP": 1}
+    assert found.modes == {"RGB": 3, "L": 1}
+    assert found.duplicates == (("cat/a.png", "cat/b.bmp"),)
+    assert [name for name, _ in found.broken] == ["dog/e.jpg"]
+    assert found.ignored == {".txt": 1}
+    assert found.notes["not square: centre crop"] == 2
+    assert found.notes["grey to RGB"] == 1
+    assert found.sample[:, 0, 0].tolist() == [[1, 2, 3], [1, 2, 3], [50, 50, 50], [9, 9, 9]]
+    assert steps[-1] == ("checking", 5, 5)
+    assert not found.packed
+    pack(dataset, "folder", target)
+    assert inspect(dataset, "folder", target, lambda *_: None).packed
+
+
+def test_inspection_of_nothing_but_broken_images() -> None:
+    found = inspect(Numbers(count=3, broken=(0, 1, 2)), "numbers", SMALL, lambda *_: None)
+    assert len(found.broken) == found.count == 3
+    assert found.sample.shape == (0, 2, 2, 3)
+    assert found.formats == found.ignored == {}
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_real_images() -> None:
+    packed = pack(Folder(path=SHARED / "emoji-twitter.zip"), "folder", Target(32, 3))
+    assert packed.images.shape == (3786, 32, 32, 3)
+    assert packed.manifest.broken == ()
+    assert packed.manifest.notes["transparent: laid over white"] > 3000
+    assert packed.images[:, 0, 0].mean() > 200  # transparent corners are not black
