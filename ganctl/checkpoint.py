@@ -1,0 +1,97 @@
+"""All that a run needs to go on exactly, in one safetensors file: tensors, and plain values as JSON in its header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganctl import weights
+from ganctl.config import Settings
+from ganctl.errors import GanctlError, plain
+from ganctl.run import FORMAT, check_format
+from ganctl.trainer import Trainer
+
+KEY = "ganctl.checkpoint"
+
+
+def save(path: Path, trainer: Trainer, log_bytes: int) -> None:
+    """Write the state of *trainer*, and how long metrics.jsonl was then."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "step": trainer.step,
+        "images": trainer.images,
+        "seconds": trainer.seconds,
+        "log_bytes": log_bytes,
+    }
+    for name, network in _networks(trainer).items():
+        tensors |= _under(name, network.state_dict())
+    for name, optimiser in (("g_optimiser", trainer.g_optimiser), ("d_optimiser", trainer.d_optimiser)):
+        state = optimiser.state_dict()
+        values[name] = state["param_groups"]
+        for index, entries in state["state"].items():
+            tensors |= _under(f"{name}.{index}", entries)
+    for name, meter in trainer.meters.items():
+        sums, values[f"{name}_meter"] = meter.state()
+        tensors |= _under(f"{name}_meter", sums)
+    tensors |= _under("loss", trainer.loss_state) | _under("random", trainer.random.state)
+    values["scalers"] = [trainer.g_scaler.state_dict(), trainer.d_scaler.state_dict()]
+    weights.save(path, tensors, values, KEY)
+
+
+def load(path: Path, trainer: Trainer) -> int:
+    """Bring *trainer* to the state in *path*, and return how long metrics.jsonl was then.
+
+    Raise :class:`GanctlError` where the file is torn, or is another network's.
+    """
+    tensors, values = weights.read(path, KEY)
+    check_format(values, path)
+    for name, network in _networks(trainer).items():
+        weights.fit(network, _of(name, tensors), path)
+    for name, optimiser in (("g_optimiser", trainer.g_optimiser), ("d_optimiser", trainer.d_optimiser)):
+        state: dict[int, dict[str, Tensor]] = {}
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        for key, tensor in _of(name, tensors).items():
+            index, entry = key.split(".", 1)
+            like = parameters[int(index)]
+            if tensor.shape == like.shape:
+                # A fused optimiser walks through memory, and so needs the moments laid out as their parameter is.
+                tensor = torch.empty_like(like, dtype=tensor.dtype, device="cpu").copy_(tensor)
+            state.setdefault(int(index), {})[entry] = tensor
+        groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in values[name]]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    for name, meter in trainer.meters.items():
+        sums = {key: tensor.to(trainer.device) for key, tensor in _of(f"{name}_meter", tensors).items()}
+        meter.restore(sums, values[f"{name}_meter"])
+    trainer.loss_state.update({key: tensor.to(trainer.device) for key, tensor in _of("loss", tensors).items()})
+    random = _of("random", tensors)
+    if random.keys() != trainer.random.state.keys():
+        raise GanctlError(f"{plain(path)} was made on another kind of device; set train.device in config.toml to it")
+    trainer.random.state = random
+    for scaler, state_dict in zip((trainer.g_scaler, trainer.d_scaler), values["scalers"], strict=True):
+        scaler.load_state_dict(state_dict)
+    trainer.step, trainer.images, trainer.seconds = values["step"], values["images"], values["seconds"]
+    return int(values["log_bytes"])
+
+
+def export(path: Path, settings: Settings, ema: bool, output: Path) -> None:
+    """Write the generator in the checkpoint at *path* to *output*, usable alone; the averaged one if *ema*."""
+    tensors, values = weights.read(path, KEY)
+    about = weights.header(settings, ema=ema, step=values["step"], images=values["images"])
+    weights.save(output, _of("ema" if ema else "generator", tensors), about.model_dump(mode="json"))
+
+
+def _networks(trainer: Trainer) -> dict[str, Any]:
+    return {"generator": trainer.generator, "discriminator": trainer.discriminator, "ema": trainer.ema.network}
+
+
+def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": tensor for key, tensor in tensors.items()}
+
+
+def _of(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,46 @@
+"""Optimisers by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ganctl.config import OptimiserSettings
+from ganctl.errors import GanctlError, did_you_mean, plain
+
+
+def classes() -> dict[str, type[torch.optim.Optimizer]]:
+    """Return torch.optim's optimisers by their names in small letters, without those that need a closure."""
+    return {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS")
+    }
+
+
+def make(
+    settings: OptimiserSettings, parameters: Iterable[nn.Parameter], device: torch.device, key: str, insist: bool
+) -> torch.optim.Optimizer:
+    """Make the optimiser of *settings*, which are the table *key*.
+
+    Betas go only to optimisers that take them. Raise :class:`GanctlError` for an unknown name, or where the user
+    *insists* on betas that the optimiser does not take.
+    """
+    known = classes()
+    if settings.name.lower() not in known:
+        raise GanctlError(
+            f"{key}.name: torch.optim has no {plain(settings.name)!r}{did_you_mean(settings.name, known)}"
+        )
+    cls = known[settings.name.lower()]
+    takes = inspect.signature(cls).parameters
+    arguments: dict[str, object] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if "betas" in takes:
+        arguments["betas"] = settings.betas
+    elif insist:
+        raise GanctlError(f"{key}.betas: {settings.name} takes no betas; leave them out")
+    if "fused" in takes and device.type in ("cpu", "cuda"):
+        arguments["fused"] = True
+    return cls(parameters, **arguments)  # type: ignore[arg-type]

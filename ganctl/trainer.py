@@ -1,0 +1,179 @@
+"""The training loop: a generator of reports. It prints nothing and writes no file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ganctl import optim
+from ganctl.api import Batch, Judgement, Step
+from ganctl.config import Settings
+from ganctl.data.batches import Batches, RealBatch
+from ganctl.ema import EMA
+from ganctl.judging import halves, judgement, named
+from ganctl.meters import Meter
+from ganctl.randomness import RandomState
+
+
+class Report(NamedTuple):
+    """What the trainer says before the first step and after each."""
+
+    step: int
+    """Generator steps so far."""
+    epoch: int
+    """Epochs so far; the one that training is in counts."""
+    images: int
+    """Real images shown so far."""
+    seconds: float
+    """Spent training so far, over all sessions of the run."""
+    rows: Mapping[Literal["step", "epoch"], Mapping[str, float]] = MappingProxyType({})
+    """Means of loss_g, loss_d, score_real ... since the last row of the kind; most steps have none."""
+
+
+class Trainer:
+    """Trains one pair of networks. Iterate over :meth:`run`; between reports its whole state may be read and saved."""
+
+    def __init__(self, settings: Settings, batches: Batches, device: torch.device, precision: torch.dtype) -> None:
+        self.settings, self.batches, self.device, self.precision = settings, batches, device, precision
+        self.loss = settings.loss
+        self.random = RandomState(settings.train.seed, device)
+        with self.random:
+            networks = settings.architecture.build(settings.spec)
+        self.generator, self.discriminator = (
+            n.to(device).to(memory_format=torch.channels_last).train() for n in networks
+        )
+        self.ema = EMA(self.generator, settings.train.ema)
+        self.g_optimiser = self._optimiser("g", self.generator)
+        self.d_optimiser = self._optimiser("d", self.discriminator)
+        # Scaling the loss is what keeps small gradients from vanishing in half precision; otherwise it does nothing.
+        half = precision == torch.float16
+        self.g_scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self.d_scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self.loss_state: dict[str, Tensor] = {}
+        self.meters = {"step": Meter(), "epoch": Meter()}
+        self.step = self.images = 0
+        self.seconds = 0.0
+        self._clock = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Generator steps that show about as many real images as there are."""
+        return self.settings.steps_per_epoch(len(self.batches))
+
+    @property
+    def total_steps(self) -> int:
+        """Generator steps of the whole run."""
+        return self.settings.total_steps(len(self.batches))
+
+    def run(self) -> Iterator[Report]:
+        """Train to the end, from wherever the state is. Whoever consumes the reports cannot change the run."""
+        with self.random:
+            for report in self._train():
+                with self.random.left():
+                    yield report
+
+    def _train(self) -> Iterator[Report]:
+        train = self.settings.train
+        self._clock = time.perf_counter()
+        if self.step == 0:
+            yield self._report({})
+        while self.step < self.total_steps:
+            for _ in range(train.d_steps):
+                real = self.batches.at(self.images, train.batch_size)
+                self._train_discriminator(real)
+                self.images += train.batch_size
+            self._train_generator(self._beside_generator(real))
+            self.step += 1
+            self.ema.update(self.images, train.batch_size * train.d_steps)
+
+            last = self.step == self.total_steps
+            rows: dict[Literal["step", "epoch"], Meter] = {}
+            if last or self.step % train.log_every == 0:
+                rows["step"] = self.meters["step"]
+            if last or self.step % self.steps_per_epoch == 0:
+                rows["epoch"] = self.meters["epoch"]
+            yield self._report(rows)
+
+    def _train_discriminator(self, data: RealBatch) -> None:
+        train = self.settings.train
+        step = Step(self.images // train.batch_size, self.images, self.generator, self.discriminator, self.loss_state)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            latents = self._latents(len(data.images))
+            with torch.no_grad():
+                images = self.generator(latents, data.labels)
+            real, fake = self._batches(data, latents, images, joint=train.joint)
+            terms = named("loss_d", self.loss.discriminator_loss(real, fake))
+            terms |= self.loss.discriminator_penalty(real, fake, step)
+            total = torch.stack([*terms.values()]).sum()
+        self._update(total, self.discriminator, self.d_optimiser, self.d_scaler)
+        self.loss.after_discriminator_step(step)
+        with torch.no_grad():
+            scores = {
+                "score_real": real.logits.sigmoid().mean(),
+                "score_fake": fake.logits.sigmoid().mean(),
+                "accuracy_d": ((real.logits > 0).float().mean() + (fake.logits < 0).float().mean()) / 2,
+            }
+        self._measure(terms | {"loss_d": total} | scores)
+
+    def _train_generator(self, data: RealBatch) -> None:
+        step = Step(self.step, self.images, self.generator, self.discriminator, self.loss_state)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            latents = self._latents(len(data.images))
+            real, fake = self._batches(data, latents, self.generator(latents, data.labels))
+            terms = named("loss_g", self.loss.generator_loss(fake, real))
+            terms |= self.loss.generator_penalty(fake, step)
+            total = torch.stack([*terms.values()]).sum()
+        self._update(total, self.generator, self.g_optimiser, self.g_scaler)
+        self._measure(terms | {"loss_g": total})
+
+    def _update(
+        self, total: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> None:
+        # Gradients for these parameters alone: those of the other network are neither computed nor kept.
+        torch.autograd.backward(scaler.scale(total), inputs=list(network.parameters()))
+        scaler.step(optimiser)
+        scaler.update()
+        optimiser.zero_grad()
+
+    def _batches(self, data: RealBatch, latents: Tensor, fakes: Tensor, joint: bool = False) -> tuple[Batch, Batch]:
+        """Pair real images with fakes, both to be judged when a loss reads what the discriminator says of them."""
+
+        def judge(images: Tensor) -> Judgement:
+            return judgement(self.discriminator(images, data.labels))
+
+        judged: tuple[Judgement | None, Judgement | None] = (None, None)
+        if joint:
+            labels = None if data.labels is None else torch.cat([data.labels, data.labels])
+            judged = halves(judgement(self.discriminator(torch.cat([data.images, fakes]), labels)))
+        real = Batch(data.images, judge, labels=data.labels, judgement=judged[0])
+        return real, Batch(fakes, judge, labels=data.labels, latents=latents, judgement=judged[1])
+
+    def _beside_generator(self, data: RealBatch) -> RealBatch:
+        """Return the real images beside which the generator is trained: the last ones, or as many as it draws."""
+        count = self.settings.train.g_batch_size
+        if count is None or count == len(data.images):
+            return data
+        return self.batches.at(self.images - len(data.images), count)
+
+    def _latents(self, count: int) -> Tensor:
+        return torch.randn(count, self.settings.architecture.latent_dim, device=self.device)
+
+    def _measure(self, figures: Mapping[str, Tensor]) -> None:
+        for meter in self.meters.values():
+            meter.add(figures)
+
+    def _report(self, meters: Mapping[Literal["step", "epoch"], Meter]) -> Report:
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        rows = {kind: meter.read() | meter.speed(self.images, self.seconds) for kind, meter in meters.items()}
+        return Report(self.step, -(-self.step // self.steps_per_epoch), self.images, self.seconds, rows)
+
+    def _optimiser(self, player: Literal["g", "d"], network: nn.Module) -> torch.optim.Optimizer:
+        key = f"optim.{player}"
+        insist = self.settings.asked_for(f"{key}.betas")
+        return optim.make(getattr(self.settings.optim, player), network.parameters(), self.device, key, insist)

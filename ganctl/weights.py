@@ -1,0 +1,134 @@
+"""Exported generators: one safetensors file that is usable alone. Its header says what to build; it holds no code.
+
+The header holds no time, path or host, so that equal runs export equal files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from ganctl import files, registry
+from ganctl.api import Architecture, DataSpec
+from ganctl.config import Settings
+from ganctl.errors import GanctlError, plain
+from ganctl.run import FORMAT, check_format
+
+
+class Header(BaseModel):
+    """What an exported file says of itself, in its metadata under ``ganctl``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    architecture: str
+    package: str
+    version: str
+    options: dict[str, Any]
+    data: DataSpec
+    ema: bool = Field(description="whether these are the averaged weights")
+    step: int
+    images: int
+
+
+class Trained(NamedTuple):
+    """A generator that was read from a file, in eval mode, and what it was built from."""
+
+    network: nn.Module
+    architecture: Architecture
+    header: Header
+
+
+def header(settings: Settings, *, ema: bool, step: int, images: int) -> Header:
+    """Describe the generator of *settings* after *step* generator steps."""
+    entry = settings.entries["arch"]
+    options = settings.architecture.model_dump(mode="json")
+    return Header(
+        architecture=entry.name, package=entry.package, version=entry.version, options=options,
+        data=settings.spec, ema=ema, step=step, images=images,
+    )  # fmt: skip
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], key: str = "ganctl") -> None:
+    """Write *tensors* and the JSON *about* them to *path*, whole or not at all."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with files.replacing(path) as temporary:
+        safetensors.torch.save_file(contiguous, temporary, metadata={key: json.dumps(about, sort_keys=True)})
+
+
+def read(path: Path, key: str = "ganctl") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save` wrote. Raise :class:`GanctlError` for a file that is missing, torn or of another kind."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            raise GanctlError(f"{plain(path)} is a pickle, which could run code; ganctl reads only safetensors files")
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[key])
+            if not isinstance(about, dict):
+                raise ValueError
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
+    except OSError as error:
+        raise GanctlError(f"cannot read {plain(path)}: {error.strerror or error}") from error
+    except safetensors.SafetensorError as error:
+        raise GanctlError(f"{plain(path)} is not a safetensors file, or is not all there: {plain(error)}") from error
+    except (KeyError, ValueError) as error:
+        raise GanctlError(f"{plain(path)} was not written by ganctl: its header does not say what to build") from error
+
+
+def read_header(path: Path) -> tuple[dict[str, Tensor], Header]:
+    """Read an exported generator's tensors and header. Raise :class:`GanctlError` where it is not one."""
+    tensors, about = read(path)
+    check_format(about, path)
+    try:
+        return tensors, Header.model_validate(about)
+    except ValidationError as error:
+        raise GanctlError(
+            f"{plain(path)} is not an exported generator: its header does not say what to build"
+        ) from error
+
+
+def load(path: Path) -> Trained:
+    """Rebuild the generator in the file at *path*. Raise :class:`GanctlError` where that cannot be done."""
+    tensors, about = read_header(path)
+    try:
+        plugin = cast("type[Architecture]", registry.load("architecture", about.architecture))
+    except GanctlError as error:
+        raise GanctlError(f"{plain(path)} needs {about.package} {about.version}: {error}") from error
+    try:
+        architecture = plugin.model_validate(about.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise GanctlError(
+            f"{plain(path)} was made by {about.package} {about.version}: its option {first['loc'][0]} does not fit the "
+            f"installed {about.architecture}: {first['msg']}"
+        ) from error
+    outside = torch.get_rng_state()
+    generator = architecture.build(about.data).generator
+    torch.set_rng_state(outside)
+    fit(generator, tensors, path)
+    return Trained(generator.to(memory_format=torch.channels_last).eval(), architecture, about)
+
+
+def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load *tensors* into *network*. Raise :class:`GanctlError` for the first that is missing, foreign or misshapen."""
+    wanted = network.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            raise GanctlError(f"{plain(path)} does not fit the network: it has no {plain(name)}")
+        if name not in wanted:
+            raise GanctlError(f"{plain(path)} does not fit the network, which has no {plain(name)}")
+        if wanted[name].shape != tensors[name].shape:
+            raise GanctlError(
+                f"{plain(path)} does not fit the network: {plain(name)} is {tuple(tensors[name].shape)}, "
+                f"not {tuple(wanted[name].shape)}; give the same size, channels and options as its run had"
+            )
+    network.load_state_dict(dict(tensors))

@@ -1,0 +1,286 @@
+"""The training loop: what it updates, what it reports, and that it can stop and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from toys import CPU, settings, trainer
+
+from ganctl import checkpoint
+from ganctl.api import Batch, Step, Terms
+from ganctl.data.batches import Batches
+from ganctl.errors import GanctlError, PluginError
+from ganctl.losses.bce import BCE
+from ganctl.rehearsal import rehearse
+from ganctl.trainer import Trainer
+
+
+def state(of: Trainer) -> dict[str, Tensor]:
+    networks = {"g": of.generator, "d": of.discriminator, "e": of.ema.network}
+    return {f"{name}.{k}": v.clone() for name, net in networks.items() for k, v in net.state_dict().items()}
+
+
+def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_it_reports_before_the_first_step_and_after_each_with_rows_when_due() -> None:
+    reports = list(trainer(40).run())  # 5 steps an epoch, 2 epochs, a row every 3 steps
+    assert [report.step for report in reports] == list(range(11))
+    assert [report.step for report in reports if "step" in report.rows] == [3, 6, 9, 10]
+    assert [report.step for report in reports if "epoch" in report.rows] == [5, 10]
+    assert [report.epoch for report in reports] == [0] + [1] * 5 + [2] * 5
+    assert reports[-1].images == 80
+    figures = reports[3].rows["step"]
+    wanted = {"loss_g", "loss_d", "loss_d_real", "loss_d_fake", "score_real", "score_fake", "accuracy_d"}
+    assert wanted | {"images_per_second"} == figures.keys()
+    assert figures["loss_d"] == pytest.approx(figures["loss_d_real"] + figures["loss_d_fake"], rel=1e-5)
+
+
+def test_it_ends_by_steps_in_mid_epoch_with_both_rows() -> None:
+    reports = list(trainer(40, train__steps=7).run())
+    assert reports[-1].step == 7
+    assert reports[-1].rows.keys() == {"step", "epoch"}
+    assert reports[-1].epoch == 2
+
+
+def test_epoch_means_are_the_means_of_the_steps() -> None:
+    one = [r.rows["step"]["loss_g"] for r in trainer(40, train__epochs=1, train__log_every=1).run() if r.rows]
+    whole = [r.rows["epoch"]["loss_g"] for r in trainer(40, train__epochs=1).run() if "epoch" in r.rows]
+    assert whole == [pytest.approx(sum(one) / len(one))]
+
+
+def test_several_discriminator_steps_see_new_images_each() -> None:
+    reports = list(trainer(40, train__d_steps=5, train__epochs=1).run())
+    assert reports[-1].step == 1
+    assert reports[-1].images == 40
+
+
+class Watching(BCE):
+    """BCE that notes what it is given."""
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
+        seen.append(("d", len(real.images), len(fake.images), fake.images.requires_grad))
+        return super().discriminator_loss(real, fake)
+
+    def generator_loss(self, fake: Batch, real: Batch) -> Terms:
+        seen.append(("g", len(real.images), len(fake.images), fake.images.requires_grad))
+        return super().generator_loss(fake, real)
+
+    def discriminator_penalty(self, real: Batch, fake: Batch, step: Step) -> Mapping[str, Tensor]:
+        steps.append((step.number, step.images))
+        step.state["calls"] = step.state.get("calls", torch.zeros(())) + 1
+        return {"penalty": real.logits.square().mean()}
+
+    def after_discriminator_step(self, step: Step) -> None:
+        with torch.no_grad():
+            for parameter in step.discriminator.parameters():
+                parameter.clamp_(-0.01, 0.01)
+
+
+seen: list[tuple[str, int, int, bool]] = []
+steps: list[tuple[int, int]] = []
+
+
+@pytest.fixture
+def watching(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]:
+    seen.clear()
+    steps.clear()
+    return seen
+
+
+def watched(**changes: object) -> Trainer:
+    made = trainer(40, **changes)
+    made.loss = Watching()
+    return made
+
+
+def test_batches_of_discriminator_and_generator_may_differ(watching: list[tuple[str, int, int, bool]]) -> None:
+    list(watched(train__steps=1, train__g_batch_size=16).run())
+    assert watching == [("d", 8, 8, False), ("g", 16, 16, True)]
+
+
+def test_penalties_are_added_state_is_kept_and_clipping_follows_each_step(watching: list[object]) -> None:
+    made = watched(train__steps=2, train__d_steps=2)
+    reports = list(made.run())
+    figures = reports[-1].rows["epoch"]
+    assert figures["loss_d"] == pytest.approx(figures["loss_d_real"] + figures["loss_d_fake"] + figures["penalty"])
+    assert steps == [(0, 0), (1, 8), (2, 16), (3, 24)]
+    assert float(made.loss_state["calls"]) == 4
+    assert max(float(p.detach().abs().max()) for p in made.discriminator.parameters()) <= 0.01
+
+
+def test_joint_passes_judge_both_in_one_and_so_change_batch_normalisation() -> None:
+    calls: list[int] = []
+    sizes = {}
+    for joint in (False, True):
+        made = trainer(40, train__steps=1, train__joint=joint)
+        calls.clear()
+        made.discriminator.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+        list(made.run())
+        sizes[joint] = list(calls)
+    assert sizes == {False: [8, 8, 8], True: [16, 8]}
+
+
+def test_each_update_changes_only_its_own_network() -> None:
+    made = trainer(40)
+    before = state(made)
+    with made.random:
+        made._train_discriminator(made.batches.at(0, 8))
+    after = state(made)
+    weights = {name for name, _ in made.generator.named_parameters()}
+    assert all(torch.equal(before[f"g.{name}"], after[f"g.{name}"]) for name in weights)
+    assert not torch.equal(before["d.layers.0.weight"], after["d.layers.0.weight"])
+    assert all(parameter.grad is None for parameter in made.generator.parameters())
+    with made.random:
+        made._train_generator(made.batches.at(0, 8))
+    last = state(made)
+    assert torch.equal(after["d.layers.0.weight"], last["d.layers.0.weight"])
+    assert not torch.equal(after["g.layers.0.weight"], last["g.layers.0.weight"])
+
+
+def test_whoever_watches_cannot_change_the_run() -> None:
+    quiet, noisy = trainer(40), trainer(40)
+    list(quiet.run())
+    for _ in noisy.run():
+        torch.manual_seed(123)
+        torch.randn(7)
+    assert_same(state(quiet), state(noisy))
+
+
+def test_a_run_leaves_the_callers_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    torch.manual_seed(5)
+    list(trainer(40, train__steps=2).run())
+    assert torch.equal(torch.randn(3), expected)
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    runs = [trainer(40, train__seed=seed, train__steps=3) for seed in (0, 0, 1)]
+    for each in runs:
+        list(each.run())
+    assert_same(state(runs[0]), state(runs[1]))
+    assert not torch.equal(runs[0].generator.layers[0].weight, runs[2].generator.layers[0].weight)  # type: ignore[index]
+
+
+class Noisy(BCE):
+    """BCE that draws from torch's default generator and keeps a number."""
+
+    def discriminator_penalty(self, real: Batch, fake: Batch, step: Step) -> Mapping[str, Tensor]:
+        step.state["drawn"] = step.state.get("drawn", torch.zeros(())) + torch.rand(())
+        return {"noise": step.state["drawn"] * real.logits.mean()}
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(tmp_path: Path, stop: int) -> None:
+    """With everything that is random or remembered: flips, noise in the loss, its state, optimisers, meters."""
+    changes = {"train__d_steps": 2, "train__epochs": 4, "optim__d__name": "rmsprop", "train__g_batch_size": 12}
+    whole, first, second = (trainer(40, **changes) for _ in range(3))
+    for each in (whole, first, second):
+        each.loss = Noisy()
+    expected = list(whole.run())
+    for report in first.run():
+        if report.step == stop:
+            checkpoint.save(tmp_path / "c.safetensors", first, log_bytes=77)
+            break
+    assert checkpoint.load(tmp_path / "c.safetensors", second) == 77
+    rest = list(second.run())
+    assert_same(state(whole), state(second))
+    for report, original in zip(rest, expected[stop + 1 :], strict=True):
+        assert (report.step, report.epoch, report.images) == (original.step, original.epoch, original.images)
+        for kind, figures in original.rows.items():
+            ours = report.rows[kind]
+            assert {k: v for k, v in ours.items() if k != "images_per_second"} == pytest.approx(
+                {k: v for k, v in figures.items() if k != "images_per_second"}, rel=1e-6
+            )
+
+
+def test_half_precision_goes_on_with_its_loss_scale(tmp_path: Path) -> None:
+    made = Trainer(settings(40, train__steps=3), trainer(40).batches, CPU, torch.float16)
+    list(made.run())
+    made.g_scaler.update(512.0)
+    checkpoint.save(tmp_path / "c.safetensors", made, 0)
+    other = Trainer(settings(40, train__steps=3), trainer(40).batches, CPU, torch.float16)
+    checkpoint.load(tmp_path / "c.safetensors", other)
+    assert other.g_scaler.get_scale() == 512.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_learns_to_tell_real_from_fake(dtype: torch.dtype) -> None:
+    bright = Batches(np.full((40, 16, 16, 3), 240, np.uint8), None, seed=0, device=CPU)
+    plain = settings(40, train__epochs=None, train__steps=30, arch__d_norm="none", optim__d__lr=0.01)
+    made = Trainer(plain, bright, CPU, dtype)
+    rows = [report.rows["step"] for report in made.run() if "step" in report.rows]
+    assert rows[-1]["accuracy_d"] > 0.8
+    assert rows[-1]["loss_d"] < rows[0]["loss_d"]
+    assert all(parameter.dtype == torch.float32 for parameter in made.generator.parameters())
+
+
+def test_betas_do_not_reach_optimisers_without_them_unless_insisted_on() -> None:
+    assert type(trainer(40, optim__d__name="rmsprop").d_optimiser).__name__ == "RMSprop"
+    with pytest.raises(GanctlError, match=r"optim\.d\.betas: rmsprop takes no betas"):
+        trainer(40, optim__d__name="rmsprop", optim__d__betas=[0.5, 0.9])
+    with pytest.raises(GanctlError, match="torch.optim has no 'adamm'; did you mean 'adam'"):
+        trainer(40, optim__g__name="adamm")
+
+
+def test_each_network_has_its_own_optimiser_settings() -> None:
+    made = trainer(40, optim__g__lr=1e-3, optim__d__lr=1e-4, optim__d__weight_decay=0.1, optim__g__betas=[0.0, 0.9])
+    assert made.g_optimiser.param_groups[0]["lr"] == 1e-3
+    assert made.g_optimiser.param_groups[0]["betas"] == (0.0, 0.9)
+    assert made.d_optimiser.param_groups[0]["lr"] == 1e-4
+    assert made.d_optimiser.param_groups[0]["weight_decay"] == 0.1
+
+
+class Labelled(BCE):
+    """A loss that needs an auxiliary classifier."""
+
+    def generator_loss(self, fake: Batch, real: Batch) -> Terms:
+        return fake.class_logits.mean()
+
+
+class Crashing(BCE):
+    """A loss with a bug."""
+
+    def generator_loss(self, fake: Batch, real: Batch) -> Terms:
+        raise KeyError("nothing")
+
+
+def test_plugins_that_do_not_go_together_are_refused_by_name_before_the_first_step() -> None:
+    plain = settings(40)
+    rehearse(plain, CPU, torch.float32)
+    object.__setattr__(plain, "loss", Labelled())
+    with pytest.raises(GanctlError, match="dcgan with bce: the loss needs an auxiliary classifier"):
+        rehearse(plain, CPU, torch.float32)
+    object.__setattr__(plain, "loss", Crashing())
+    with pytest.raises(PluginError, match=r"dcgan with bce cannot train: KeyError: 'nothing' \(.*test_trainer"):
+        rehearse(plain, CPU, torch.float32)
+
+
+def test_a_rehearsal_changes_nothing() -> None:
+    torch.manual_seed(3)
+    expected = torch.randn(2)
+    torch.manual_seed(3)
+    rehearse(settings(40), CPU, torch.float32)
+    assert torch.equal(torch.randn(2), expected)
+
+
+def test_spectral_normalisation_survives_a_resume(tmp_path: Path) -> None:
+    whole, first, second = (trainer(40, arch__d_norm="spectral") for _ in range(3))
+    list(whole.run())
+    for report in first.run():
+        if report.step == 4:
+            checkpoint.save(tmp_path / "c.safetensors", first, 0)
+            break
+    checkpoint.load(tmp_path / "c.safetensors", second)
+    list(second.run())
+    assert_same(state(whole), state(second))
+    assert isinstance(first.discriminator, nn.Module)
