@@ -1,0 +1,128 @@
+"""Settings -> a trainer that is ready: its data packed, its plugins rehearsed, its weights in place."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import tomli_w
+import torch
+from PIL import ImageColor
+from torch import Tensor
+
+from ganctl import __version__, weights
+from ganctl import device as devices
+from ganctl.api import Progress
+from ganctl.checkpoint import KEY
+from ganctl.config import Settings
+from ganctl.data.batches import Batches, choose
+from ganctl.data.decode import Target
+from ganctl.data.pack import Packed, pack
+from ganctl.errors import GanctlError
+from ganctl.rehearsal import rehearse
+from ganctl.resolve import Layer, Value, resolve
+from ganctl.run import FORMAT, open_run
+from ganctl.trainer import Trainer
+
+
+class Layers(NamedTuple):
+    """Where settings come from, from the last word to the first."""
+
+    user: Layer
+    recipe: Layer
+    begun: bool = False
+    """Whether the run has a checkpoint: the weights that it once started from do not matter then, and may be gone."""
+
+    def resolve(self, images: int | None = None) -> Settings:
+        """Resolve them. Raise :class:`GanctlError` for the first that is wrong."""
+        init = self.user.values.get("train.init") or self.recipe.values.get("train.init")
+        start = init_layer(Path(str(init.value))) if init and not self.begun else None
+        return resolve(self.user, self.recipe, start, images)
+
+
+def target(settings: Settings) -> Target:
+    """Return the form that images are packed in."""
+    background = ImageColor.getrgb(settings.data.background)[:3]
+    return Target(settings.data.size, settings.spec.channels, settings.data.fit, background)
+
+
+def load_data(settings: Settings, progress: Progress) -> Packed:
+    """Pack the data of *settings*, or map what is packed already. Raise :class:`GanctlError` where it is unusable."""
+    name = settings.entries["data"].name
+    return pack(settings.dataset, name, target(settings), on_error=settings.data.on_error, progress=progress)
+
+
+def assemble(layers: Layers, packed: Packed) -> Trainer:
+    """Build the trainer of *layers* on *packed*. Raise :class:`GanctlError` for what cannot be trained."""
+    settings = layers.resolve()
+    rows, labels = choose(
+        packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
+    )
+    settings = layers.resolve(images=len(rows))
+    device = devices.device(settings.train.device)
+    # The choice is recorded, so that the run can be repeated to the bit where auto would choose otherwise.
+    precision = devices.precision(settings.train.precision, device)
+    settings = replace(settings, train=settings.train.model_copy(update={"precision": precision}))
+    dtype = devices.DTYPES[precision]
+    rehearse(settings, device, dtype)
+    batches = Batches(
+        packed.images, labels, seed=settings.train.seed, device=device, flip=settings.data.flip, chosen=rows
+    )
+    return Trainer(settings, batches, device, dtype)
+
+
+def config_text(trainer: Trainer, packed: Packed) -> str:
+    """Return config.toml: every resolved setting, and what it was resolved with."""
+    settings = trainer.settings
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "version": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "images": len(trainer.batches),
+        "pixels": packed.manifest.hash,
+        "packages": {entry.package: entry.version for entry in settings.entries.values()},
+    }
+    head = "# ganctl train --recipe FILE, with this as the file, repeats the run.\n\n"
+    return head + tomli_w.dumps(settings.tables() | {"ganctl": about})
+
+
+def init_layer(path: Path) -> Layer:
+    """Return the settings that the weights at *path*, a run folder or an exported file, need: its network and size."""
+    _, about = weights.read_header(open_run(path).weights if path.is_dir() else path)
+    values = {f"arch.{name}": value for name, value in about.options.items() if value is not None}
+    values |= {"arch.name": about.architecture, "data.size": about.data.size, "data.channels": about.data.channels}
+    return Layer(MappingProxyType({key: Value(value, f"init {path}") for key, value in values.items()}), exact=False)
+
+
+def load_init(trainer: Trainer) -> None:
+    """Start *trainer* from the weights that its settings name; from a run folder, the discriminator's too."""
+    if trainer.settings.train.init is None:
+        return
+    path = Path(trainer.settings.train.init)
+    run = open_run(path) if path.is_dir() else None
+    file = run.weights if run else path
+    tensors, _ = weights.read_header(file)
+    for network in (trainer.generator, trainer.ema.network):
+        weights.fit(network, tensors, file)
+    if run and run.saved():
+        checkpoint = run.saved()[-1]
+        saved, _ = weights.read(checkpoint, KEY)
+        own: dict[str, Tensor] = {
+            name.removeprefix("discriminator."): tensor
+            for name, tensor in saved.items()
+            if name.startswith("discriminator.")
+        }
+        weights.fit(trainer.discriminator, own, checkpoint)
+
+
+def check_same_data(about: dict[str, Any], packed: Packed) -> None:
+    """Raise :class:`GanctlError` where the images are no longer those of *about*, from a run's config.toml."""
+    if about.get("pixels") != packed.manifest.hash:
+        raise GanctlError(
+            "the images have changed since this run began, so it cannot go on exactly; "
+            "put them back, or start a new run from its weights with ganctl train --init RUN"
+        )

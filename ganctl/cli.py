@@ -1,0 +1,333 @@
+"""The command line: typer commands. What they need is imported in their bodies, so that help costs nothing."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from ganctl.errors import GanctlError, plain
+
+if TYPE_CHECKING:
+    from ganctl.display import Display
+
+app = typer.Typer(
+    name="ganctl",
+    help="Train generative adversarial networks on your own images, watch them learn, film it, keep the weights.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunOrFile = Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or an exported .safetensors file.")]
+Source = Annotated[
+    str | None,
+    typer.Option("--data", metavar="SOURCE", help="A folder or zip of images, or a data set. [default: faces]"),
+]
+Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the images. [default: 64]")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; `ganctl show NAME` lists a plugin's."),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="FILE", help="A TOML file of settings; a run's config.toml repeats it."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed draws the same images.")]
+
+
+def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
+    """Return an option that is a short form of a setting."""
+    option: typer.models.OptionInfo = typer.Option(names, metavar=metavar, help=help)
+    return option
+
+
+class Terminated(BaseException):
+    """SIGTERM came while there was nothing to save."""
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what a command raises into one line and an exit code; a bug keeps its traceback, with a line of blame."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return command(*args, **kwargs)
+        except GanctlError as error:
+            print(f"ganctl: {error}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
+        except Terminated:
+            code = 128 + signal.SIGTERM
+        except BrokenPipeError:
+            # Whoever read our output has gone, as in `ganctl plugins | head`; the interpreter would complain again.
+            sys.stdout = None
+            code = 1
+        except Exception as error:
+            from ganctl.blame import owner_of
+
+            sys.excepthook(type(error), error, error.__traceback__)
+            print(f"ganctl: this is a bug in {owner_of(error)}; please report it with the lines above", file=sys.stderr)
+            code = 1
+        raise SystemExit(code)
+
+    return wrapper
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def display(quiet: bool = False) -> Display:
+    """Return what shows a command's work."""
+    from rich.console import Console
+
+    from ganctl.display import Display
+
+    return Display(Console(highlight=False, markup=False, emoji=False), quiet)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ganctl import __version__
+
+        print(f"ganctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+@app.command()
+@guarded
+def train(
+    data: Source = None,
+    arch: Annotated[str | None, flag("--arch", "NAME", "The architecture. [default: dcgan]")] = None,
+    loss: Annotated[str | None, flag("--loss", "NAME", "The loss. [default: bce]")] = None,
+    size: Size = None,
+    epochs: Annotated[
+        int | None, flag("--epochs", "N", "Passes over the images. [default: what suits their number]")
+    ] = None,
+    batch_size: Annotated[int | None, flag("--batch-size", "N", "Real images per step. [default: 64]")] = None,
+    seed: Annotated[int | None, flag("--seed", "N", "Of everything random. [default: 0]")] = None,
+    device: Annotated[str | None, flag("--device", "NAME", "auto, cpu, cuda, cuda:1 or mps. [default: auto]")] = None,
+    precision: Annotated[str | None, flag("--precision", "NAME", "auto, fp32, bf16 or fp16. [default: auto]")] = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    init: Annotated[str | None, flag("--init", "RUN|FILE", "Start from the weights of a run or a file.")] = None,
+    out: Annotated[Path | None, flag("--out", "RUN", "The run folder to make. [default: run, then run-2, ...]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder that --out names.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show settings, networks and cost; train nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a GAN. Without options: a DCGAN, with BCE, on faces that ganctl draws itself."""
+    from ganctl import commands
+    from ganctl.resolve import Layer, read_recipe
+    from ganctl.run import choose
+
+    values = _layer(
+        sets,
+        {
+            "data.source": ("--data", data),
+            "arch.name": ("--arch", arch),
+            "loss.name": ("--loss", loss),
+            "data.size": ("--size", size),
+            "train.epochs": ("--epochs", epochs),
+            "train.batch_size": ("--batch-size", batch_size),
+            "train.seed": ("--seed", seed),
+            "train.device": ("--device", device),
+            "train.precision": ("--precision", precision),
+            "train.init": ("--init", init),
+        },
+    )
+    base = read_recipe(recipe) if recipe else Layer()
+    run = choose(out, overwrite)
+    with display(quiet) as shown:
+        if dry_run:
+            commands.dry_run(values, base, shown)
+        else:
+            _finish(commands.train(values, base, run, shown))
+
+
+@app.command()
+@guarded
+def resume(
+    run: RunFolder,
+    epochs: Annotated[int | None, flag("--epochs", "N", "The new total. [default: as it was]")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run from its last checkpoint, exactly as if it had never stopped."""
+    from ganctl import commands
+    from ganctl.run import open_run
+
+    opened = open_run(run)
+    with display(quiet) as shown:
+        _finish(commands.resume(opened, _layer(None, {"train.epochs": ("--epochs", epochs)}), shown))
+
+
+@app.command()
+@guarded
+def video(
+    run: RunFolder,
+    output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif or .webm. [default: RUN/video.mp4]")] = None,
+    fps: Annotated[float, typer.Option(min=1, max=120, metavar="N", help="Frames per second.")] = 24,
+    hold: Annotated[int | None, flag("--hold", "N", "Frames per sheet. [default: for a film of about 8 s]")] = None,
+    caption: Annotated[bool, typer.Option(help="Write epoch and losses below the picture.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Film how a run's samples changed, epoch by epoch."""
+    from ganctl.video import film_run
+
+    with display(quiet) as shown:
+        film = film_run(
+            run, output, fps=fps, hold=hold, caption=caption, progress=functools.partial(shown.progress, "filming")
+        )
+        for skipped in film.skipped:
+            shown.note(f"left out: {plain(skipped)}", style="yellow")
+        shown.note(f"{plain(film.path)}: {film.images} sheets, {film.frames} frames, {film.seconds:.1f} s")
+
+
+@app.command()
+@guarded
+def sample(
+    source: RunOrFile,
+    count: Annotated[int, typer.Option("-n", min=1, max=100_000, metavar="N", help="How many images.")] = 64,
+    seed: Seed = 0,
+    truncation: Annotated[float | None, flag("--truncation", "T", "Redraw latents beyond T: fewer failures.")] = None,
+    output: Annotated[Path | None, flag("-o", "FILE.png|FOLDER/", "Where to. [default: sample.png]")] = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Draw new images from a run, or from exported weights alone."""
+    from ganctl import commands
+
+    with display(quiet) as shown:
+        commands.sample(source, count, seed, truncation, output, shown)
+
+
+@app.command()
+@guarded
+def walk(
+    source: RunOrFile,
+    output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif or .webm. [default: walk.mp4]")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Length of the film.")] = 8,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Film a walk through the latent space, which ends where it began."""
+    from ganctl import commands
+
+    with display(quiet) as shown:
+        commands.walk(source, output, seconds, seed, shown)
+
+
+@app.command()
+@guarded
+def export(
+    run: RunFolder,
+    output: Annotated[Path | None, flag("-o", "FILE", "Where to. [default: RUN/generator.safetensors]")] = None,
+    checkpoint: Annotated[str, flag("--checkpoint", "last|STEP", "Which checkpoint.")] = "last",
+    ema: Annotated[bool | None, typer.Option("--ema/--no-ema", help="Averaged weights, or last ones.")] = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write a run's generator to one file that is usable alone."""
+    from ganctl import commands
+    from ganctl.run import open_run
+
+    opened = open_run(run)
+    with display(quiet) as shown:
+        commands.export(opened, output, checkpoint, ema, shown)
+
+
+@app.command()
+@guarded
+def plugins(
+    check: Annotated[bool, typer.Option("--check", help="Load and test each.")] = False,
+) -> None:
+    """List the installed plugins, and the packages they come from."""
+    from ganctl import registry
+
+    with display() as shown:
+        if check:
+            from ganctl import commands
+
+            raise SystemExit(commands.check_plugins(shown))
+        taken = set(registry.duplicates())
+        rows = [
+            (e.kind, e.name, e.owner, "this name is registered twice" if e in taken else "") for e in registry.entries()
+        ]
+        shown.table(rows)
+
+
+@app.command()
+@guarded
+def show(name: Annotated[str, typer.Argument(metavar="NAME|KIND:NAME", help="A plugin.")]) -> None:
+    """Show a plugin's documentation and options."""
+    from ganctl import commands
+
+    with display() as shown:
+        commands.show(name, shown)
+
+
+@data_app.command("check")
+@guarded
+def data_check(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder or zip of images, or a data set's name.")],
+    output: Annotated[
+        Path | None, flag("-o", "GRID.png", "Write a sheet of the images as the networks see them.")
+    ] = None,
+    size: Size = None,
+    sets: Sets = None,
+) -> None:
+    """Say what is in a data set, what is broken, and what ganctl would do with it."""
+    from ganctl import commands
+
+    with display() as shown:
+        commands.check_data(
+            _layer(sets, {"data.source": ("SOURCE", source), "data.size": ("--size", size)}), output, shown
+        )
+
+
+def _layer(sets: list[str] | None, flags: dict[str, tuple[str, object]]):  # type: ignore[no-untyped-def]
+    """Return the user's layer of settings. A flag outdoes a ``--set`` of the same key."""
+    from ganctl.resolve import Layer, Value, parse_set
+
+    values = dict(parse_set(text) for text in sets or [])
+    return Layer(values | {key: Value(value, name) for key, (name, value) in flags.items() if value is not None})
+
+
+def _finish(number: int) -> None:
+    """End with the exit code of the signal *number* that ended the work, if one did."""
+    if number:
+        raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run ganctl."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

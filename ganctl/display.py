@@ -1,0 +1,170 @@
+"""All that is shown: rich on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ganctl.errors import plain
+
+if TYPE_CHECKING:
+    from ganctl.trainer import Report
+
+REFRESH_SECONDS = 0.5
+"""Between looks at the running means, each of which waits for the device."""
+
+FIGURES = (
+    ("loss_g", "G", ".3f"),
+    ("loss_d", "D", ".3f"),
+    ("score_real", "D(x)", ".2f"),
+    ("score_fake", "D(G(z))", ".2f"),
+    ("images_per_second", "img/s", ".0f"),
+)
+"""What a line about training shows of the figures: key, label, format."""
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as 0:42, 12:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def figures_line(figures: Mapping[str, float]) -> str:
+    """Return losses, scores and speed in one line of fixed width."""
+    return "  ".join(f"{label} {figures[key]:{form}}" for key, label, form in FIGURES if key in figures)
+
+
+class Display:
+    """Shows a command's work. Use it as a context manager; nothing is shown before :meth:`note` or :meth:`progress`."""
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._live = not quiet and console.is_terminal
+        self._stage: tuple[Progress, TaskID, str] | None = None
+        self._training: _TrainingView | None = None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end_stage()
+        self.trained()
+
+    def note(self, text: object = "", style: str = "") -> None:
+        """Show a line. What it says is never taken for markup."""
+        if not self._quiet:
+            self._console.print(Text(str(text), style=style), soft_wrap=True)
+
+    def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = (), title: str = "") -> None:
+        """Show rows in columns."""
+        if self._quiet:
+            return
+        table = Table(
+            *header, title=title or None, title_justify="left", box=None, show_header=bool(header), pad_edge=False
+        )
+        cells = [[Text(plain(cell), overflow="fold") for cell in row] for row in rows]
+        for row in cells:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        """Show how far a stage has come: a bar on a terminal, elsewhere one line when it begins."""
+        if self._quiet:
+            return
+        if self._stage is None or self._stage[2] != what:
+            self._end_stage()
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            bar = Progress(*columns, console=self._console, transient=True, disable=not self._live)
+            self._stage = bar, bar.add_task(what, total=total), what
+            bar.start()
+            if not self._live:
+                self.note(f"{what} {total} images" if total else what)
+        bar, task, _ = self._stage
+        bar.update(task, completed=done, total=total)
+        if total is not None and done >= total:
+            self._end_stage()
+
+    def training(
+        self, epochs: int, steps: int, steps_per_epoch: int, done: int, peek: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Prepare to show a training of so many steps; *peek* gives the running means of the figures."""
+        self._end_stage()
+        self._epochs = epochs
+        if self._live:
+            self._training = _TrainingView(self._console, epochs, steps, steps_per_epoch, done, peek)
+
+    def report(self, report: Report) -> None:
+        """Show what the trainer says."""
+        if figures := report.rows.get("epoch"):
+            number = f"epoch {report.epoch:>{len(str(self._epochs))}}/{self._epochs}"
+            self.note(f"{number}  {figures_line(figures)}  {clock(report.seconds)}")
+        if self._training:
+            self._training.update(report)
+
+    def trained(self) -> None:
+        """Take down what :meth:`training` put up."""
+        if self._training:
+            self._training.stop()
+            self._training = None
+
+    def _end_stage(self) -> None:
+        if self._stage:
+            self._stage[0].stop()
+            self._stage = None
+
+
+class _TrainingView:
+    """Two bars and a line of figures at the foot of the terminal, under the epochs' lines."""
+
+    def __init__(
+        self,
+        console: Console,
+        epochs: int,
+        steps: int,
+        steps_per_epoch: int,
+        done: int,
+        peek: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._epochs, self._steps, self._steps_per_epoch, self._peek = epochs, steps, steps_per_epoch, peek
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn(), expand=True
+        )
+        self._epoch = self._bars.add_task("epoch", total=steps_per_epoch)
+        self._run = self._bars.add_task("steps", total=steps, completed=done)
+        self._figures = Text("")
+        self._looked = 0.0
+        self._live = Live(self._view(), console=console, transient=True, refresh_per_second=4)
+        self._live.start()
+
+    def _view(self) -> RenderableType:
+        return Group(self._bars, self._figures)
+
+    def update(self, report: Report) -> None:
+        now = time.monotonic()
+        if now - self._looked < REFRESH_SECONDS and report.step < self._steps:
+            return
+        self._looked = now
+        number = min(report.step // self._steps_per_epoch + 1, self._epochs)
+        within = report.step - (number - 1) * self._steps_per_epoch
+        self._bars.update(self._epoch, completed=within, description=f"epoch {number}/{self._epochs}")
+        self._bars.update(self._run, completed=report.step)
+        if figures := figures_line(report.rows.get("step") or self._peek()):
+            self._figures = Text(figures, style="cyan", no_wrap=True)
+        self._live.update(self._view())
+
+    def stop(self) -> None:
+        self._live.stop()
