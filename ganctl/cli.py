@@ -199,8 +199,11 @@ def video(
     quiet: Quiet = False,
 ) -> None:
     """Film how a run's samples changed, epoch by epoch."""
+    from ganctl.run import open_run
     from ganctl.video import film_run
 
+    if (run / "config.toml").exists():
+        open_run(run)
     with display(quiet) as shown:
         film = film_run(
             run, output, fps=fps, hold=hold, caption=caption, progress=functools.partial(shown.progress, "filming")

@@ -122,9 +122,10 @@ def _shapes_and_range(plugin: type[Architecture], spec: DataSpec) -> None:
         return
     with torch.no_grad():
         images = generator(latents(0, 3, plugin().latent_dim), None)
-        logits = _logits(discriminator(images, None))
     wanted = (3, spec.channels, spec.size, spec.size)
     assert tuple(images.shape) == wanted, f"the generator draws {tuple(images.shape)}, not {wanted}"
+    with torch.no_grad():
+        logits = _logits(discriminator(images, None))
     assert images.abs().max() <= 1, "the generator's images leave [-1, 1]; end it with tanh, or 2y - 1 of a sigmoid"
     assert len(logits) == 3, f"the discriminator returns {tuple(logits.shape)} for 3 images; one row an image is right"
 

@@ -148,7 +148,7 @@ def _write_yuv(path: Path, pictures: Iterable[Pixels], fps: float, size: tuple[i
                 if right or below:
                     picture = np.pad(picture, ((0, below), (0, right), (0, 0)), mode="edge")
                 try:
-                    pipe.write(picture.tobytes())
+                    pipe.write(np.ascontiguousarray(picture).data)
                 except OSError:  # ffmpeg has gone, and says why below
                     break
             with suppress(OSError):

@@ -61,15 +61,19 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], ke
     """Write *tensors* and the JSON *about* them to *path*, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with files.replacing(path) as temporary:
-        safetensors.torch.save_file(contiguous, temporary, metadata={key: json.dumps(about, sort_keys=True)})
+        try:
+            safetensors.torch.save_file(contiguous, temporary, metadata={key: json.dumps(about, sort_keys=True)})
+        except safetensors.SafetensorError as error:
+            raise GanctlError(f"cannot write {plain(path)}: {plain(error)}") from error
 
 
 def read(path: Path, key: str = "ganctl") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what :func:`save` wrote. Raise :class:`GanctlError` for a file that is missing, torn or of another kind."""
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+            start = file.read(9)
+        # A safetensors file begins with the length of its header, in eight bytes that may be any, and the header.
+        if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):
             raise GanctlError(f"{plain(path)} is a pickle, which could run code; ganctl reads only safetensors files")
         with safetensors.safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})[key])

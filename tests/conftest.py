@@ -31,13 +31,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep packed images in a folder of the tests' own, for this process and those that it starts."""
     folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("GANCTL_CACHE")
-    os.environ["GANCTL_CACHE"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["GANCTL_CACHE"]
-    else:
-        os.environ["GANCTL_CACHE"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANCTL_CACHE", str(folder))
+        # Where nothing keeps bytecode, every process that a test starts would compile torch anew.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield folder
 
 
 def draw(path: Path, number: int, size: int = 16, mode: str = "RGB") -> None:

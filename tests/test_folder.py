@@ -118,9 +118,11 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (data / "cats").symlink_to(outside.parent)
     (data / "a" / "up").symlink_to(data)
     (data / "0-same-as-a").symlink_to(data / "a")
+    for number in range(9):
+        (data / f"mice{number}").symlink_to(draw(tmp_path / "mice" / "m.png").parent)
     (data / "itself.png").symlink_to(data / "itself.png")
     (data / "nowhere.png").symlink_to(data / "missing")
-    assert names(data) == ["a/1.png", "cats/z.png", "linked.png"]
+    assert names(data) == ["a/1.png", "cats/z.png", "linked.png", "mice0/m.png"]
     assert Folder(path=data).ignored() == {"(not a regular file)": 2}
     assert Folder(path=data).read(Record("cats/z.png"), 4) == outside.read_bytes()
 

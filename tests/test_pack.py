@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from ganctl.data.cache import cache_folder
 from ganctl.data.check import inspect
 from ganctl.data.decode import Target
 from ganctl.data.pack import Packed, find, pack
+from ganctl.data.parallel import in_parallel
 from ganctl.datasets.folder import Folder
 from ganctl.errors import GanctlError
 
@@ -106,7 +106,7 @@ def test_hash_is_of_the_content(packs: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [10, 1000])
-def test_broken_images_are_left_out_and_named(count: int) -> None:
+def test_broken_images_are_left_out_and_named(packs: Path, count: int) -> None:
     """From 1,000 to 998 also changes the length of the number in the array's header."""
     broken = (0, 5, count - 1)
     packed = pack(Numbers(count=count, broken=broken), "numbers", SMALL)
@@ -116,6 +116,9 @@ def test_broken_images_are_left_out_and_named(count: int) -> None:
     assert [name for name, _ in packed.manifest.broken] == [f"image {n}" for n in broken]
     assert all("not an image" in reason for _, reason in packed.manifest.broken)
     assert packed.manifest.count == count - 3
+    assert isinstance(packed.images, np.memmap)
+    file = next(packs.iterdir()) / "images.npy"
+    assert file.stat().st_size == packed.images.offset + packed.images.nbytes
 
 
 def test_on_error_fail_names_the_first_also_from_the_cache() -> None:
@@ -247,23 +250,23 @@ def test_an_unreadable_image_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def pack_with_another(together: Any, results: Any) -> None:
+    def wait(what: str, done: int, total: int | None) -> None:
+        if done == total:
+            together.wait(20)
+
+    results.put(numbers(pack(Numbers(count=50), "numbers", SMALL, progress=wait)))
+
+
 def test_two_at_once_both_end_well(packs: Path) -> None:
-    together = threading.Barrier(2)
-    results: list[Packed] = []
-
-    def one() -> None:
-        def wait(what: str, done: int, total: int | None) -> None:
-            if done == total:
-                together.wait(20)
-
-        results.append(pack(Numbers(count=50), "numbers", SMALL, progress=wait))
-
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [numbers(packed) for packed in results] == [list(range(50))] * 2
+    context = multiprocessing.get_context("fork")
+    together, results = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=pack_with_another, args=(together, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=20) for _ in processes] == [list(range(50))] * 2
+    for process in processes:
+        process.join()
     assert len(list(packs.iterdir())) == 1
 
 
@@ -331,12 +334,13 @@ def test_signals_end_all_processes_quietly(tmp_path: Path, packs: Path, name: st
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "from multiprocessing import parent_process\n"
         "from ganctl.data.decode import Target\n"
         "from ganctl.data.pack import pack\n"
         "from ganctl.datasets.folder import Folder\n"
         "class Slow(Folder):\n"
         "    def read(self, record, size):\n"
-        "        time.sleep(.02)\n"
+        "        time.sleep(1 if parent_process() and record.name > '00060' else 0)\n"  # minutes, were it not stopped
         "        return super().read(record, size)\n"
         "def say(what, done, total):\n"
         "    if done: print(done, flush=True)\n"
@@ -363,6 +367,30 @@ def test_signals_end_all_processes_quietly(tmp_path: Path, packs: Path, name: st
     assert noise == b""
     if name != "SIGKILL":
         assert not list(packs.iterdir())
+
+
+def signals(start: int, records: Sequence[Record]) -> tuple[Any, ...]:
+    return (
+        os.getpid(),
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGTERM),
+        signal.pthread_sigmask(signal.SIG_BLOCK, []),
+    )
+
+
+def test_ctrl_c_is_not_the_workers_business() -> None:
+    def handler(*args: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        found = in_parallel(signals, [Record("")] * MANY, chunk=50, workers=2, progress=lambda *_: None)
+        assert {answer[1:3] for answer in found} == {(signal.SIG_IGN, signal.SIG_DFL)}
+        assert not any({signal.SIGINT, signal.SIGTERM} & answer[3] for answer in found)
+        assert os.getpid() not in {answer[0] for answer in found}
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_manifest_is_readable_json(packs: Path) -> None:

@@ -66,7 +66,7 @@ def test_listing_imports_no_plugin(install: Install) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest_or_with_all() -> None:
     with pytest.raises(GanctlError, match="did you mean 'dcgan'"):
         registry.load("architecture", "dcgna")
-    with pytest.raises(GanctlError, match="there are: .*bce"):
+    with pytest.raises(GanctlError, match=r"there are: .*bce"):
         registry.load("loss", "qqqqqq")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import threading
@@ -140,7 +141,7 @@ def test_odd_sides_are_padded_with_the_edge_and_not_rescaled(place: Path, kind: 
 
 
 def test_a_small_picture_is_enlarged_by_a_whole_factor_without_smoothing(place: Path) -> None:
-    source = np.random.default_rng(0).choice([20, 90, 160, 230], (30, 40, 1)).astype(np.uint8).repeat(3, axis=2)
+    source = np.random.default_rng(0).choice([20, 22, 23, 160, 230], (30, 40, 1)).astype(np.uint8).repeat(3, axis=2)
     source[:, :20] = [200, 40, 60]
     for kind in KINDS:
         write_film(place / f"film{kind}", [source], fps=24, size=(40, 30))
@@ -323,6 +324,12 @@ def test_ffmpegs_failure_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(place.iterdir())
 
 
+def test_the_last_thing_that_ffmpeg_says_is_what_counts() -> None:
+    said = b"[libx264 @ 0x1f] no\n[out#0/mp4 @ 0x55d] [mp4 @ 0x2] disk \xff full\x1b[2J \nConversion failed!\n\n"
+    assert video._last_words(io.BytesIO(said)) == "disk \ufffd full\\x1b[2J"
+    assert video._last_words(io.BytesIO(b"\n")) == "nothing"
+
+
 def test_ffmpeg_that_is_not_there_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(place / "no-ffmpeg"))
     with pytest.raises(GanctlError, match=r"ffmpeg does not start.*IMAGEIO_FFMPEG_EXE") as error:
@@ -381,6 +388,7 @@ def test_no_frames_are_no_film(place: Path) -> None:
 
 def test_names_that_look_like_options_or_addresses(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    for name in ("-y.mp4", "a:b %03d.mp4", "FILM.MP4"):
+    (place / "a:b").mkdir()
+    for name in ("-y.mp4", "a:b/c:d %03d.mp4", "FILM.MP4"):
         write_film(Path(name), [picture(0)], fps=24, size=(274, 260))
         assert len(decoded(place / name)) == 1

@@ -87,7 +87,7 @@ def open_image(source: bytes | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             _quiet()
-            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
+            return _open(source)
     except Exception as error:
         raise BrokenImage(_reason(error)) from error
 
@@ -104,16 +104,20 @@ def decode(source: bytes | Image.Image, target: Target) -> tuple[np.ndarray[Any,
     """
     if not isinstance(source, bytes | Image.Image):
         raise TypeError(f"read() must return the bytes of an image file or a PIL image, not {type(source).__name__}")
-    image = open_image(source) if isinstance(source, bytes) else source
     notes: set[str] = set()
     # Damaged files make Pillow raise nearly anything: OSError, ValueError, SyntaxError, struct.error, MemoryError, ...
     try:
         with warnings.catch_warnings():
             _quiet()
+            image = _open(source) if isinstance(source, bytes) else source
             upright = _load(image, target, notes)
             return _fit(_colours(upright, image, target, notes), target, notes), frozenset(notes)
     except Exception as error:
         raise BrokenImage(_reason(error)) from error
+
+
+def _open(source: bytes | Path) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
 
 
 def _quiet() -> None:
@@ -140,8 +144,9 @@ def _load(image: Image.Image, target: Target, notes: set[str]) -> Image.Image:
         notes.add(f"enlarged from less than {target.size} px")
     if _is_animated(image):
         notes.add("several frames: the first one")
-    # Twice the size, as the resampling filter wants more than the pixels it ends with.
-    image.draft(None, (2 * target.size, 2 * target.size))
+    if shortest >= 4 * target.size:
+        # To twice the size, as the resampling filter wants more than the pixels it ends with.
+        image.draft(None, (2 * target.size, 2 * target.size))
     image.load()
     turn = _TURNS.get(_orientation(image))
     if turn is None:
@@ -182,10 +187,15 @@ def _colours(image: Image.Image, opened: Image.Image, target: Target, notes: set
     if target.channels == 3:
         if grey:
             notes.add("grey to RGB")
-        return image.convert("RGB")
+        return _converted(image, "RGB")
     if not grey:
         notes.add("colour to grey")
-    return image.convert("L")
+    return _converted(image, "L")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    # Pillow's method makes a copy of what is right already; so does resize().
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bits(image: Image.Image, file_format: str | None, notes: set[str]) -> Image.Image:
@@ -216,7 +226,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: set[str]) -> Imag
         if profile:
             notes.add("colour profile: converted to sRGB")
         image = transform.apply(image)
-    return image.convert("RGB")
+    return _converted(image, "RGB")
 
 
 @lru_cache(maxsize=32)
@@ -250,7 +260,8 @@ def _fit(image: Image.Image, target: Target, notes: set[str]) -> np.ndarray[Any,
             wanted = (max(1, round(width * scale)), max(1, round(height * scale)))
         else:
             notes.add("not square: stretched")
-    image = image.resize(wanted, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if image.size != wanted:
+        image = image.resize(wanted, Image.Resampling.LANCZOS, reducing_gap=2.0)
     if wanted != (side, side):
         canvas = Image.new("RGB", (side, side), target.background).convert(image.mode)
         canvas.paste(image, ((side - wanted[0]) // 2, (side - wanted[1]) // 2))
