@@ -238,6 +238,10 @@ class Dataset(Plugin):
         """List the images in a fixed order, without decoding any."""
         raise NotImplementedError
 
+    def ignored(self) -> Mapping[str, int]:
+        """Count what lies beside the images and is not taken for one, by kind; ``ganctl data check`` tells of it."""
+        return {}
+
     def read(self, record: Record, size: int) -> bytes | Image:
         """Return one image, as an encoded file's bytes or decoded. *size* is the side it will have, as a hint."""
         raise NotImplementedError

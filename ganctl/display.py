@@ -92,7 +92,7 @@ class Display:
             self._stage = bar, bar.add_task(what, total=total), what
             bar.start()
             if not self._live:
-                self.note(f"{what} {total} images" if total else what)
+                self.note(f"{what}: {total}" if total else what)
         bar, task, _ = self._stage
         bar.update(task, completed=done, total=total)
         if total is not None and done >= total:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import secrets
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont, ImageOps
 
 from ganctl.errors import GanctlError, plain
+from ganctl.run import Run
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
@@ -228,7 +228,7 @@ def film_run(
         raise GanctlError(f"{plain(run / 'samples')}: no sheet can be read ({len(files)} tried, from {files[0].name})")
     factor = enlargement(first.size)
     width, height = first.width * factor, first.height * factor
-    strip = _Caption(width, list(epochs.values()), _losses(run / "metrics.jsonl")) if caption else None
+    strip = _Caption(width, list(epochs.values()), _losses(Run(run))) if caption else None
 
     def compose(file: Path) -> Pixels | None:
         image = _read(file)
@@ -278,12 +278,11 @@ def _read(file: Path) -> Image.Image | None:
         return None
 
 
-def _losses(file: Path) -> dict[int, tuple[str, ...]]:
-    """Return loss_g and loss_d of each epoch in metrics.jsonl. Lines that are torn, or not an epoch's, are skipped."""
+def _losses(run: Run) -> dict[int, tuple[str, ...]]:
+    """Return loss_g and loss_d of each epoch that *run* has them of."""
     losses: dict[int, tuple[str, ...]] = {}
-    for line in file.read_bytes().splitlines() if file.is_file() else ():
+    for row in run.rows():
         with suppress(ValueError, TypeError, KeyError):
-            row = json.loads(line)
             if row["kind"] == "epoch":
                 two = row["loss_g"], row["loss_d"]
                 losses[int(row["epoch"])] = tuple(f"{x:.2f}" if abs(x) < 1000 else f"{x:.3g}" for x in two)

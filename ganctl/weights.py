@@ -61,10 +61,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], ke
     """Write *tensors* and the JSON *about* them to *path*, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with files.replacing(path) as temporary:
-        try:
-            safetensors.torch.save_file(contiguous, temporary, metadata={key: json.dumps(about, sort_keys=True)})
-        except safetensors.SafetensorError as error:
-            raise GanctlError(f"cannot write {plain(path)}: {plain(error)}") from error
+        # Not save_file, which makes files that only their owner may read.
+        temporary.write_bytes(safetensors.torch.save(contiguous, {key: json.dumps(about, sort_keys=True)}))
 
 
 def read(path: Path, key: str = "ganctl") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -16,6 +16,7 @@ from PIL import Image, ImageSequence
 
 from ganctl import video
 from ganctl.errors import GanctlError
+from ganctl.run import Run
 from ganctl.video import film_run, write_film
 
 KINDS = [".mp4", ".webm", ".gif"]
@@ -195,15 +196,15 @@ def test_a_caption_fits_and_stays_in_its_place(width: int) -> None:
 
 def test_a_caption_says_epoch_and_losses(place: Path) -> None:
     run = make_run(place, [3])
-    losses = video._losses(run / "metrics.jsonl")
+    losses = video._losses(Run(run))
     assert losses == {3: ("1.23", "0.50")}, "the torn line and the steps are skipped"
     assert video._Caption(600, [0, 3], losses).texts == {
         0: ["epoch 0", "", ""],
         3: ["epoch 3", "loss G 1.23", "loss D 0.50"],
     }
     (run / "metrics.jsonl").write_text('[]\n{"kind": "epoch", "epoch": 3, "loss_g": NaN, "loss_d": 12345.6}\n\n3\n')
-    assert video._losses(run / "metrics.jsonl") == {3: ("nan", "1.23e+04")}
-    assert video._losses(place / "none") == {}
+    assert video._losses(Run(run)) == {3: ("nan", "1.23e+04")}
+    assert video._losses(Run(place / "none")) == {}
 
 
 def test_epochs_are_in_numeric_order(place: Path) -> None:

@@ -94,8 +94,7 @@ def inspect(dataset: Dataset, name: str, target: Target, progress: Progress) -> 
         modes=_counted(look.mode for _, look in whole),
         duplicates=tuple(tuple(group) for group in sorted(same.values(), key=len, reverse=True) if len(group) > 1),
         broken=tuple((record.name, look) for record, look in looks if isinstance(look, str)),
-        # Not every kind of data set has other files.
-        ignored=getattr(dataset, "ignored", dict)(),
+        ignored=dataset.ignored(),
         notes=_counted(note for _, look in whole for note in look.notes),
         packed=find(dataset, name, target) is not None,
         sample=sample,
