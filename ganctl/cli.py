@@ -39,7 +39,7 @@ Source = Annotated[
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the images. [default: 64]")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; `ganctl show NAME` lists a plugin's."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: --dry-run lists them, `ganctl show` explains."),
 ]
 Recipe = Annotated[
     Path | None,

@@ -65,12 +65,9 @@ def resume(run: Run, user: Layer, shown: Display) -> int:
 def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int) -> int:
     settings, epochs = trainer.settings, _epochs(trainer, trainer.total_steps)
     names = [settings.entries[table].name for table in ("arch", "loss")]
-    where = f"{trainer.device} {settings.train.precision}"
-    shown.note(
-        f"{names[0]} with {names[1]} on {len(trainer.batches)} images of {settings.spec.size} px, "
-        f"{trainer.total_steps} steps in {epochs} epochs, {where}, into {run}/",
-        style="bold",
-    )
+    images = f"{len(trainer.batches)} images of {settings.spec.size} px"
+    shown.note(f"{names[0]} with {names[1]} on {images}, {trainer.device} {settings.train.precision}", "bold")
+    shown.note(f"{trainer.total_steps} steps in {epochs} epochs, into {run}/")
     if trainer.step:
         shown.note(f"goes on at step {trainer.step}, epoch {_epochs(trainer, trainer.step)}")
     shown.training(epochs, trainer.total_steps, trainer.steps_per_epoch, trainer.step, trainer.meters["step"].peek)

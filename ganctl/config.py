@@ -174,10 +174,6 @@ class Settings:
         for key, value in flatten(self.tables()):
             yield key, value, self.sources.get(key, BUILT_IN)
 
-    def asked_for(self, key: str) -> bool:
-        """Whether *key* was set by the user, by a flag, ``--set`` or a recipe file, and not by a default."""
-        return self.sources.get(key, BUILT_IN).startswith(("--", "recipe "))
-
     def steps_per_epoch(self, images: int) -> int:
         """Return the generator steps in which the discriminator sees *images* real ones, rounded up."""
         return -(-images // (self.train.batch_size * self.train.d_steps))

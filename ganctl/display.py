@@ -147,6 +147,7 @@ class _TrainingView:
         self._run = self._bars.add_task("steps", total=steps, completed=done)
         self._figures = Text("")
         self._looked = 0.0
+        self._began: tuple[float, int] | None = None
         self._live = Live(self._view(), console=console, transient=True, refresh_per_second=4)
         self._live.start()
 
@@ -162,8 +163,10 @@ class _TrainingView:
         within = report.step - (number - 1) * self._steps_per_epoch
         self._bars.update(self._epoch, completed=within, description=f"epoch {number}/{self._epochs}")
         self._bars.update(self._run, completed=report.step)
-        if figures := figures_line(report.rows.get("step") or self._peek()):
-            self._figures = Text(figures, style="cyan", no_wrap=True)
+        self._began = self._began or (now, report.images)
+        if figures := dict(report.rows.get("step") or self._peek()):
+            figures["images_per_second"] = (report.images - self._began[1]) / max(now - self._began[0], 1e-9)
+            self._figures = Text(figures_line(figures), style="cyan", no_wrap=True)
         self._live.update(self._view())
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ganctl.api import Judgement, Terms
@@ -43,3 +44,13 @@ def named(name: str, terms: Terms) -> dict[str, Tensor]:
                 f"the loss returns {key} of shape {tuple(value.shape)}; a scalar, such as its mean, is right"
             )
     return result
+
+
+@torch.no_grad()
+def scores(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Return mean D(x) and D(G(z)) as probabilities, and the share of both kinds of logits that are right."""
+    return {
+        "score_real": real.sigmoid().mean(),
+        "score_fake": fake.sigmoid().mean(),
+        "accuracy_d": ((real > 0).float().mean() + (fake < 0).float().mean()) / 2,
+    }

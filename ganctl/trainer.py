@@ -15,7 +15,7 @@ from ganctl.api import Batch, Judgement, Step
 from ganctl.config import Settings
 from ganctl.data.batches import Batches, RealBatch
 from ganctl.ema import EMA
-from ganctl.judging import halves, judgement, named
+from ganctl.judging import halves, judgement, named, scores
 from ganctl.meters import Meter
 from ganctl.randomness import RandomState
 
@@ -112,13 +112,7 @@ class Trainer:
             total = torch.stack([*terms.values()]).sum()
         self._update(total, self.discriminator, self.d_optimiser, self.d_scaler)
         self.loss.after_discriminator_step(step)
-        with torch.no_grad():
-            scores = {
-                "score_real": real.logits.sigmoid().mean(),
-                "score_fake": fake.logits.sigmoid().mean(),
-                "accuracy_d": ((real.logits > 0).float().mean() + (fake.logits < 0).float().mean()) / 2,
-            }
-        self._measure(terms | {"loss_d": total} | scores)
+        self._measure(terms | {"loss_d": total} | scores(real.logits, fake.logits))
 
     def _train_generator(self, data: RealBatch) -> None:
         step = Step(self.step, self.images, self.generator, self.discriminator, self.loss_state)
@@ -175,5 +169,5 @@ class Trainer:
 
     def _optimiser(self, player: Literal["g", "d"], network: nn.Module) -> torch.optim.Optimizer:
         key = f"optim.{player}"
-        insist = self.settings.asked_for(f"{key}.betas")
-        return optim.make(getattr(self.settings.optim, player), network.parameters(), self.device, key, insist)
+        flagged = self.settings.sources.get(f"{key}.betas", "").startswith("--")
+        return optim.make(getattr(self.settings.optim, player), network.parameters(), self.device, key, flagged)

@@ -82,6 +82,14 @@ def test_resume_goes_on_to_the_new_total_as_one_run_would(cli: Cli, run: Path, p
         assert (run / name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
+def test_a_run_with_an_optimiser_without_betas_can_be_repeated_and_resumed(cli: Cli, pictures: Path) -> None:
+    sets = ["--set", "optim.d.name=rmsprop", "--epochs", 1]
+    assert cli("train", "--data", pictures, *TINY, *sets, "--out", "r").code == 0
+    assert cli("resume", "r", "--epochs", 2).code == 0
+    assert cli("train", "--recipe", "r/config.toml", "--out", "again").code == 0
+    assert Path("r/generator.safetensors").read_bytes() == Path("again/generator.safetensors").read_bytes()
+
+
 def test_resume_of_a_finished_run_says_so(cli: Cli, run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     result = cli("resume", run)

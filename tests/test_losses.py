@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganctl.api import Batch, Judgement
 from ganctl.errors import GanctlError
-from ganctl.judging import halves, judgement, named
+from ganctl.judging import halves, judgement, named, scores
 from ganctl.losses.bce import BCE
 
 
@@ -87,3 +87,11 @@ def test_halves_split_everything() -> None:
     assert second.class_logits is not None
     assert second.class_logits.tolist() == [[4, 5], [6, 7]]
     assert second.aux["x"].tolist() == [2, 3]
+
+
+def test_scores_are_mean_probabilities_and_the_share_that_is_right() -> None:
+    real, fake = torch.tensor([0.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, -2.0, 1.0, -3.0])
+    found = scores(real, fake)
+    assert float(found["score_real"]) == pytest.approx(float(real.sigmoid().mean()))
+    assert float(found["score_fake"]) == pytest.approx(float(fake.sigmoid().mean()))
+    assert float(found["accuracy_d"]) == pytest.approx((2 / 4 + 3 / 4) / 2)
