@@ -144,7 +144,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a GAN. Without options: a DCGAN, with BCE, on faces that ganctl draws itself."""
-    from ganctl import commands
+    from ganctl.commands import training
     from ganctl.resolve import Layer, read_recipe
     from ganctl.run import choose
 
@@ -167,9 +167,9 @@ def train(
     run = choose(out, overwrite)
     with display(quiet) as shown:
         if dry_run:
-            commands.dry_run(values, base, shown)
+            training.dry_run(values, base, shown)
         else:
-            _finish(commands.train(values, base, run, shown))
+            _finish(training.train(values, base, run, shown))
 
 
 @app.command()
@@ -180,12 +180,12 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped."""
-    from ganctl import commands
+    from ganctl.commands import training
     from ganctl.run import open_run
 
     opened = open_run(run)
     with display(quiet) as shown:
-        _finish(commands.resume(opened, _layer(None, {"train.epochs": ("--epochs", epochs)}), shown))
+        _finish(training.resume(opened, _layer(None, {"train.epochs": ("--epochs", epochs)}), shown))
 
 
 @app.command()
@@ -224,10 +224,10 @@ def sample(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw new images from a run, or from exported weights alone."""
-    from ganctl import commands
+    from ganctl.commands import drawing
 
     with display(quiet) as shown:
-        commands.sample(source, count, seed, truncation, output, shown)
+        drawing.sample(source, count, seed, truncation, output, shown)
 
 
 @app.command()
@@ -240,10 +240,10 @@ def walk(
     quiet: Quiet = False,
 ) -> None:
     """Film a walk through the latent space, which ends where it began."""
-    from ganctl import commands
+    from ganctl.commands import drawing
 
     with display(quiet) as shown:
-        commands.walk(source, output, seconds, seed, shown)
+        drawing.walk(source, output, seconds, seed, shown)
 
 
 @app.command()
@@ -256,12 +256,12 @@ def export(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write a run's generator to one file that is usable alone."""
-    from ganctl import commands
+    from ganctl.commands import drawing
     from ganctl.run import open_run
 
     opened = open_run(run)
     with display(quiet) as shown:
-        commands.export(opened, output, checkpoint, ema, shown)
+        drawing.export(opened, output, checkpoint, ema, shown)
 
 
 @app.command()
@@ -274,9 +274,9 @@ def plugins(
 
     with display() as shown:
         if check:
-            from ganctl import commands
+            from ganctl.commands import looking
 
-            raise SystemExit(commands.check_plugins(shown))
+            raise SystemExit(looking.check_plugins(shown))
         taken = set(registry.duplicates())
         rows = [
             (e.kind, e.name, e.owner, "this name is registered twice" if e in taken else "") for e in registry.entries()
@@ -288,10 +288,10 @@ def plugins(
 @guarded
 def show(name: Annotated[str, typer.Argument(metavar="NAME|KIND:NAME", help="A plugin.")]) -> None:
     """Show a plugin's documentation and options."""
-    from ganctl import commands
+    from ganctl.commands import looking
 
     with display() as shown:
-        commands.show(name, shown)
+        looking.show(name, shown)
 
 
 @data_app.command("check")
@@ -305,10 +305,10 @@ def data_check(
     sets: Sets = None,
 ) -> None:
     """Say what is in a data set, what is broken, and what ganctl would do with it."""
-    from ganctl import commands
+    from ganctl.commands import looking
 
     with display() as shown:
-        commands.check_data(
+        looking.check_data(
             _layer(sets, {"data.source": ("SOURCE", source), "data.size": ("--size", size)}), output, shown
         )
 

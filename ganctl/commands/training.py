@@ -1,0 +1,130 @@
+"""Train, resume, and what training would be."""
+
+from __future__ import annotations
+
+import math
+
+from ganctl import checkpoint, files, session
+from ganctl.assemble import Layers, assemble, check_same_data, config_text, load_data, load_init
+from ganctl.config import Settings
+from ganctl.data.pack import Packed
+from ganctl.display import Display, clock
+from ganctl.errors import plain
+from ganctl.resolve import Layer, read_recipe
+from ganctl.run import Run, clear
+from ganctl.summary import LayerLine, summarise
+from ganctl.trainer import Trainer
+
+
+def train(user: Layer, recipe: Layer, run: Run, shown: Display) -> int:
+    """Train in a new run folder. Return the number of the signal that ended it early, or 0."""
+    layers = Layers(user, recipe)
+    settings = layers.resolve()
+    packed = load_data(settings, shown.progress)
+    _tell_of_data(packed, shown)
+    trainer = assemble(layers, packed)
+    load_init(trainer)
+    for line in trainer.settings.skipped:
+        shown.note(line, style="dim")
+    clear(run)
+    run.create(config_text(trainer, packed))
+    return _train(trainer, run, shown, 0)
+
+
+def resume(run: Run, user: Layer, shown: Display) -> int:
+    """Go on with *run*. Return the number of the signal that ended it early, or 0."""
+    saved = run.saved()
+    layers = Layers(user, read_recipe(run.config), begun=bool(saved))
+    packed = load_data(layers.resolve(), shown.progress)
+    check_same_data(run.about(), packed)
+    trainer = assemble(layers, packed)
+    log_bytes = 0
+    if saved:
+        log_bytes = checkpoint.load(saved[-1], trainer)
+    else:
+        shown.note(f"{run} ended before its first checkpoint: it starts over")
+        load_init(trainer)
+    if trainer.step >= trainer.total_steps:
+        session.export(trainer, run)
+        epochs = _epochs(trainer, trainer.step)
+        shown.note(
+            f"{run} is finished: {trainer.step} steps, {epochs} epochs; "
+            f"ganctl resume {run} --epochs {2 * epochs} goes on"
+        )
+        return 0
+    files.write(run.config, config_text(trainer, packed).encode())
+    return _train(trainer, run, shown, log_bytes)
+
+
+def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int) -> int:
+    settings, epochs = trainer.settings, _epochs(trainer, trainer.total_steps)
+    names = [settings.entries[table].name for table in ("arch", "loss")]
+    images = f"{len(trainer.batches)} images of {settings.spec.size} px"
+    shown.note(f"{names[0]} with {names[1]} on {images}, {trainer.device} {settings.train.precision}", "bold")
+    shown.note(f"{trainer.total_steps} steps in {epochs} epochs, into {run}/")
+    if trainer.step:
+        shown.note(f"goes on at step {trainer.step}, epoch {_epochs(trainer, trainer.step)}")
+    shown.training(epochs, trainer.total_steps, trainer.steps_per_epoch, trainer.step, trainer.meters["step"].peek)
+    number = session.train(trainer, run, shown.report, log_bytes)
+    shown.trained()
+    if number:
+        shown.note(
+            f"stopped and saved at step {trainer.step} of {trainer.total_steps}; ganctl resume {run} goes on", "yellow"
+        )
+        return number
+    sheets = len(list(run.samples.glob("epoch-*.png")))
+    shown.note(
+        f"done in {clock(trainer.seconds)}; {run}/ holds {sheets} sample sheets and generator.safetensors", "bold green"
+    )
+    shown.note(f"  ganctl video {run}     films how the samples changed")
+    shown.note(f"  ganctl sample {run}    draws new images")
+    return 0
+
+
+def dry_run(user: Layer, recipe: Layer, shown: Display) -> None:
+    """Show what a training would be: settings with their sources, networks, steps, memory."""
+    layers = Layers(user, recipe)
+    settings = layers.resolve()
+    shown.table([(key, value, source) for key, value, source in settings.rows()], ("setting", "value", "from"))
+    for line in settings.skipped:
+        shown.note(f"skipped: {line}")
+    summary = summarise(settings)
+    for name, lines in (("generator", summary.generator), ("discriminator", summary.discriminator)):
+        total = sum(line.parameters for line in lines)
+        shown.note()
+        shown.note(f"{name}: {total:,} parameters", style="bold")
+        shown.table([_cells(line) for line in lines], ("layer", "", "shape", "parameters"))
+    shown.note()
+    description = settings.dataset.describe()
+    if description.needs:
+        shown.note(f"first needs {description.needs}")
+    shown.note(_length(settings))
+    shown.note(f"about {summary.memory_mb:,.0f} MB of memory at batch {settings.train.batch_size}")
+
+
+def _length(settings: Settings) -> str:
+    description = settings.dataset.describe()
+    if description.count is None:
+        return f"{settings.train.steps or settings.train.epochs} {'steps' if settings.train.steps else 'epochs'}"
+    count = min(description.count, settings.data.limit or description.count)
+    if settings.data.classes and description.classes:
+        count = count * len(settings.data.classes) // len(description.classes)
+    steps, per_epoch = settings.total_steps(count), settings.steps_per_epoch(count)
+    return f"{steps} steps in {math.ceil(steps / per_epoch)} epochs of {per_epoch} steps, on {count} images"
+
+
+def _cells(line: LayerLine) -> tuple[str, str, str, str]:
+    return line.name, line.kind, " x ".join(map(str, line.shape)), f"{line.parameters:,}" if line.parameters else ""
+
+
+def _epochs(trainer: Trainer, steps: int) -> int:
+    return math.ceil(steps / trainer.steps_per_epoch)
+
+
+def _tell_of_data(packed: Packed, shown: Display) -> None:
+    """Say once what was done to the images, and how many are broken."""
+    for phrase, count in packed.manifest.notes.items():
+        shown.note(f"{count} of {packed.manifest.count} images: {phrase}", style="dim")
+    if broken := packed.manifest.broken:
+        name, reason = broken[0]
+        shown.note(f"{len(broken)} broken images are left out, such as {plain(name)}: {plain(reason)}", style="yellow")
