@@ -1,7 +1,8 @@
 """All that a plugin imports. Light: it needs pydantic and no torch.
 
 A plugin is its options: a frozen pydantic model whose fields are what ``--set`` takes, what ``ganctl show`` prints and
-what ``config.toml`` records. It is registered by an entry  is its only name.
+what ``config.toml`` records. It is registered by an entry point in one of the groups ``ganctl.architectures``,
+``ganctl.losses``, ``ganctl.datasets`` and ``ganctl.metrics``, and the entry point's name is its only name.
 """
 
 from __future__ import annotations
@@ -249,3 +250,7 @@ class Dataset(Plugin):
     def fingerprint(self) -> str:
         """Return a text that changes when the images do, which makes ganctl pack them again."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class Metric(Plugin):
+    """A figure of how good images are. What it takes and returns is not settled yet: no command calls one."""

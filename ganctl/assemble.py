@@ -61,6 +61,8 @@ def assemble(layers: Layers, packed: Packed) -> Trainer:
     rows, labels = choose(
         packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
     )
+    if len(rows) < 2:
+        raise GanctlError(f"only {len(rows)} usable images are left to train on; choose more classes")
     settings = layers.resolve(images=len(rows))
     device = devices.device(settings.train.device)
     # The choice is recorded, so that the run can be repeated to the bit where auto would choose otherwise.

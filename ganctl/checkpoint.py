@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ganctl import weights
-from ganctl.config import Settings
 from ganctl.errors import GanctlError, plain
 from ganctl.run import FORMAT, check_format
 from ganctl.trainer import Trainer
@@ -28,6 +28,9 @@ def save(path: Path, trainer: Trainer, log_bytes: int) -> None:
         "seconds": trainer.seconds,
         "log_bytes": log_bytes,
     }
+    values["settings"] = _decisive(trainer)
+    about = weights.header(trainer.settings, ema=False, step=trainer.step, images=trainer.images)
+    values["generator"] = about.model_dump(mode="json")
     for name, network in _networks(trainer).items():
         tensors |= _under(name, network.state_dict())
     for name, optimiser in (("g_optimiser", trainer.g_optimiser), ("d_optimiser", trainer.d_optimiser)):
@@ -50,6 +53,12 @@ def load(path: Path, trainer: Trainer) -> int:
     """
     tensors, values = weights.read(path, KEY)
     check_format(values, path)
+    for key, value in _decisive(trainer).items():
+        if values["settings"].get(key) != value:
+            raise GanctlError(
+                f"{key} was {values['settings'].get(key)!r} when {plain(path.name)} was written, and config.toml says "
+                f"{value!r}; put it back, or start another run from these weights with ganctl train --init RUN"
+            )
     for name, network in _networks(trainer).items():
         weights.fit(network, _of(name, tensors), path)
     for name, optimiser in (("g_optimiser", trainer.g_optimiser), ("d_optimiser", trainer.d_optimiser)):
@@ -78,11 +87,28 @@ def load(path: Path, trainer: Trainer) -> int:
     return int(values["log_bytes"])
 
 
-def export(path: Path, settings: Settings, ema: bool, output: Path) -> None:
-    """Write the generator in the checkpoint at *path* to *output*, usable alone; the averaged one if *ema*."""
+def export(path: Path, ema: bool | None, output: Path) -> bool:
+    """Write the generator in the checkpoint at *path* to *output*, usable alone, and return whether it is averaged.
+
+    *ema* chooses the averaged weights or the last ones; None, what training exports. Raise :class:`GanctlError` where
+    there are no averaged ones.
+    """
     tensors, values = weights.read(path, KEY)
-    about = weights.header(settings, ema=ema, step=values["step"], images=values["images"])
-    weights.save(output, _of("ema" if ema else "generator", tensors), about.model_dump(mode="json"))
+    has_average = values["settings"]["train.ema"] > 0
+    if ema and not has_average:
+        raise GanctlError(f"{plain(path)} has no averaged weights, for it was trained with train.ema = 0; use --no-ema")
+    averaged = has_average if ema is None else ema
+    weights.save(output, _of("ema" if averaged else "generator", tensors), values["generator"] | {"ema": averaged})
+    return averaged
+
+
+def _decisive(trainer: Trainer) -> dict[str, Any]:
+    """Return the settings that have to stay as they are for the run to go on exactly."""
+    may_change = {"epochs", "steps", "log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep"}
+    may_change |= {"device", "init"}
+    keys = {"data.source", "data.on_error"} | {f"train.{name}" for name in may_change}
+    settings = {key: value for key, value, _ in trainer.settings.rows() if key not in keys}
+    return cast("dict[str, Any]", json.loads(json.dumps(settings)))
 
 
 def _networks(trainer: Trainer) -> dict[str, Any]:

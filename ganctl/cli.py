@@ -39,14 +39,16 @@ Source = Annotated[
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the images. [default: 64]")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: --dry-run lists them, `ganctl show` explains."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: --dry-run lists them; `ganctl show NAME`."),
 ]
 Recipe = Annotated[
     Path | None,
     typer.Option("--recipe", metavar="FILE", help="A TOML file of settings; a run's config.toml repeats it."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed draws the same images.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="The same seed draws the same images.")
+]
 
 
 def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
@@ -68,7 +70,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except GanctlError as error:
-            print(f"ganctl: {error}", file=sys.stderr)
+            print(f"ganctl: {plain(error)}", file=sys.stderr)
             code = error.exit_code
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
@@ -77,6 +79,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:
             # Whoever read our output has gone, as in `ganctl plugins | head`; the interpreter would complain again.
             sys.stdout = None
+            code = 1
+        except OSError as error:
+            where = f" ({plain(error.filename)})" if error.filename else ""
+            print(f"ganctl: {plain(error.strerror or error)}{where}", file=sys.stderr)
             code = 1
         except Exception as error:
             from ganctl.blame import owner_of
@@ -146,7 +152,7 @@ def train(
     """Train a GAN. Without options: a DCGAN, with BCE, on faces that ganctl draws itself."""
     from ganctl.commands import training
     from ganctl.resolve import Layer, read_recipe
-    from ganctl.run import choose
+    from ganctl.run import check_out
 
     values = _layer(
         sets,
@@ -164,12 +170,12 @@ def train(
         },
     )
     base = read_recipe(recipe) if recipe else Layer()
-    run = choose(out, overwrite)
+    check_out(out, overwrite)
     with display(quiet) as shown:
         if dry_run:
             training.dry_run(values, base, shown)
         else:
-            _finish(training.train(values, base, run, shown))
+            _finish(training.train(values, base, out, overwrite, shown))
 
 
 @app.command()
@@ -195,7 +201,7 @@ def video(
     output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif or .webm. [default: RUN/video.mp4]")] = None,
     fps: Annotated[float, typer.Option(min=1, max=120, metavar="N", help="Frames per second.")] = 24,
     hold: Annotated[int | None, flag("--hold", "N", "Frames per sheet. [default: for a film of about 8 s]")] = None,
-    caption: Annotated[bool, typer.Option(help="Write epoch and losses below the picture.")] = True,
+    caption: Annotated[bool, typer.Option(help="Write epoch and losses below the picture.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Film how a run's samples changed, epoch by epoch."""
@@ -219,8 +225,10 @@ def sample(
     source: RunOrFile,
     count: Annotated[int, typer.Option("-n", min=1, max=100_000, metavar="N", help="How many images.")] = 64,
     seed: Seed = 0,
-    truncation: Annotated[float | None, flag("--truncation", "T", "Redraw latents beyond T: fewer failures.")] = None,
-    output: Annotated[Path | None, flag("-o", "FILE.png|FOLDER/", "Where to. [default: sample.png]")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0.01, metavar="T", help="Redraw latents beyond T: fewer failures, less variety.")
+    ] = None,
+    output: Annotated[Path | None, flag("-o", "FILE.png|FOLDER/", "[default: sample.png beside the weights]")] = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw new images from a run, or from exported weights alone."""
@@ -234,7 +242,7 @@ def sample(
 @guarded
 def walk(
     source: RunOrFile,
-    output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif or .webm. [default: walk.mp4]")] = None,
+    output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif, .webm. [default: walk.mp4 beside it]")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Length of the film.")] = 8,
     seed: Seed = 0,
     quiet: Quiet = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -48,7 +49,7 @@ class DataSettings(Table):
     def _are_names(cls, value: object) -> object:
         """Take one name for a list of one, and a number, as digits' classes are called, for its name."""
         names = value if isinstance(value, list | tuple) else [value]
-        return tuple(str(name) if isinstance(name, int) else name for name in names)
+        return tuple(dict.fromkeys(str(name) if isinstance(name, int) else name for name in names))
 
     @field_validator("background")
     @classmethod
@@ -121,6 +122,11 @@ class TrainSettings(Table):
     )
     keep: int = Field(default=2, ge=1, description="checkpoints to keep")
 
+    @field_validator("init")
+    @classmethod
+    def _is_found_from_anywhere(cls, value: str | None) -> str | None:
+        return None if value is None else str(Path(value).absolute())
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:
@@ -159,11 +165,10 @@ class Settings:
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return every setting that has a value, in tables as in config.toml; plain types only."""
-        own_path = self.entries["data"].name == "folder" and "path" in self.dataset.model_fields_set
         plugins = {
             "data": {"source": self.source}
             | _dump(self.data)
-            | _dump(self.dataset, skip={"path"} if own_path else set()),
+            | _dump(self.dataset, skip={"path"} if self.source != self.entries["data"].name else set()),
             "arch": {"name": self.entries["arch"].name} | _dump(self.architecture),
             "loss": {"name": self.entries["loss"].name} | _dump(self.loss),
         }

@@ -64,13 +64,11 @@ class Display:
         if not self._quiet:
             self._console.print(Text(str(text), style=style), soft_wrap=True)
 
-    def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = (), title: str = "") -> None:
+    def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
         """Show rows in columns."""
         if self._quiet:
             return
-        table = Table(
-            *header, title=title or None, title_justify="left", box=None, show_header=bool(header), pad_edge=False
-        )
+        table = Table(*header, box=None, show_header=bool(header), pad_edge=False)
         cells = [[Text(plain(cell), overflow="fold") for cell in row] for row in rows]
         for row in cells:
             table.add_row(*row)

@@ -13,11 +13,12 @@ from ganctl.errors import GanctlError, did_you_mean, plain
 
 
 def classes() -> dict[str, type[torch.optim.Optimizer]]:
-    """Return torch.optim's optimisers by their names in small letters, without those that need a closure."""
+    """Return torch.optim's optimisers by their names in small letters, without those that need more than gradients."""
+    unfit = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
     return {
         name.lower(): cls
         for name, cls in vars(torch.optim).items()
-        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS")
+        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and name not in unfit
     }
 
 
@@ -36,7 +37,11 @@ def make(
         )
     cls = known[settings.name.lower()]
     takes = inspect.signature(cls).parameters
-    arguments: dict[str, object] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    arguments: dict[str, object] = {"lr": settings.lr}
+    if "weight_decay" in takes:
+        arguments["weight_decay"] = settings.weight_decay
+    elif settings.weight_decay:
+        raise GanctlError(f"{key}.weight_decay: {settings.name} takes none; leave it out")
     if "betas" in takes:
         arguments["betas"] = settings.betas
     elif insist:

@@ -17,8 +17,8 @@ from ganctl.trainer import Trainer
 BATCH = 4
 
 
-def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -> Trainer:
-    """Train fresh networks for one step on noise, and return their trainer.
+def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -> None:
+    """Train fresh networks for one step on noise.
 
     Raise :class:`GanctlError` that names the architecture and the loss where they do not go together.
     """
@@ -44,10 +44,11 @@ def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -
     except (torch.OutOfMemoryError, MemoryError):
         raise GanctlError(f"{pair}: the networks do not fit into memory; lower --size or arch.width") from None
     except Exception as error:
+        if "can't allocate memory" in str(error):  # what torch says of it on a CPU
+            raise GanctlError(f"{pair}: the networks do not fit into memory; lower --size or arch.width") from error
         frame = traceback.extract_tb(error.__traceback__)[-1]
         owners = " or ".join(sorted({settings.entries["arch"].owner, settings.entries["loss"].owner}))
         raise PluginError(
             f"{pair} cannot train: {plain(f'{type(error).__name__}: {error}')} ({frame.filename}, "
             f"line {frame.lineno}); choose others, or tell the author of {owners}"
         ) from error
-    return trainer

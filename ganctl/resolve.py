@@ -120,7 +120,7 @@ def resolve(
             g=_build(OptimiserSettings, "optim.g", merged), d=_build(OptimiserSettings, "optim.d", merged)
         ),
         train=_build(TrainSettings, "train", merged),
-        source=str(place.get("path", data_name)),
+        source=str(getattr(dataset, "path", data_name)) if data_name == "folder" else data_name,
         dataset=dataset,
         architecture=cast(Architecture, _build(plugins["arch"], "arch", merged)),
         loss=cast(Loss, _build(plugins["loss"], "loss", merged)),
@@ -144,9 +144,14 @@ def _data_set(source: Value) -> tuple[str, dict[str, Any]]:
     known = {entry.name for entry in registry.entries() if entry.kind == "dataset"}
     if name in known:
         return name, {}
-    path = Path(name).expanduser()
-    if "/" in name or "\\" in name or path.suffix or path.exists():
-        return "folder", {"path": path.absolute()}
+    if not name:
+        raise GanctlError(f"data.source ({source.source}) is empty; name a folder, a zip or a data set")
+    try:
+        path = Path(name).expanduser().absolute()
+        if "/" in name or "\\" in name or path.suffix or path.exists():
+            return "folder", {"path": path}
+    except (OSError, RuntimeError, ValueError) as error:
+        raise GanctlError(f"{plain(name)!r} ({source.source}) cannot be a path here: {plain(error)}") from error
     raise GanctlError(
         f"{plain(name)!r} ({source.source}) is neither a file or folder here nor a data set{did_you_mean(name, known)}"
     )
@@ -199,17 +204,15 @@ def _suit(merged: dict[str, Value], description: Description, images: int | None
     """Add what the data suggest where nobody said otherwise: channels, length, a batch no larger than the data."""
     suited = {"data.channels": Value(description.channels, "the images")} | merged
     data = _build(DataSettings, "data", suited)
-    count = images
-    if count is None and description.count is not None:
-        share = len(data.classes) / len(description.classes) if data.classes and description.classes else 1.0
-        count = min(round(description.count * share), data.limit or description.count)
+    count = images if images is not None else expected(description, data)
     if count is None:
         return suited
     train = _build(TrainSettings, "train", suited)
     if train.epochs is None and train.steps is None:
         epochs = min(max(round(IMAGES_SHOWN / max(count, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
         suited["train.epochs"] = Value(epochs, f"{count} images")
-    if train.batch_size > count >= 2:
+    # How many images a class has is known only once they are packed.
+    if train.batch_size > count >= 2 and (images is not None or not data.classes):
         largest = 2 ** (count.bit_length() - 1)
         source = suited.get("train.batch_size", Value(None, BUILT_IN)).source
         if source.startswith(("--", "recipe ")):
@@ -219,6 +222,14 @@ def _suit(merged: dict[str, Value], description: Description, images: int | None
             )
         suited["train.batch_size"] = Value(largest, f"{count} images")
     return suited
+
+
+def expected(description: Description, data: DataSettings) -> int | None:
+    """Return how many images there should be to train on, taking classes to be of one size; None if that is open."""
+    if description.count is None:
+        return None
+    share = len(data.classes) / len(description.classes) if data.classes and description.classes else 1.0
+    return min(round(description.count * share), data.limit or description.count)
 
 
 def _build(
@@ -234,8 +245,11 @@ def _build(
         # What looked like a number or a table may have been meant as text: --set loss.note=1984.
         untyped = [str(e["loc"][0]) for e in error.errors() if e["type"] == "string_type" and str(e["loc"][0]) in mine]
         texts = {name: mine[name].text for name in untyped if mine[name].text is not None}
-        if texts and len(untyped) == len(error.errors()):
-            return model.model_validate(values | texts)
+        if texts:
+            meant = {f"{table}.{name}": Value(text, mine[name].source) for name, text in texts.items()}
+            return _build(model, table, {**merged, **meant}, extra)
+        if not first["loc"]:
+            raise GanctlError(f"{table}: {plain(first['ctx']['error'] if 'ctx' in first else first['msg'])}") from error
         name = str(first["loc"][0])
         place = f"{table}.{name} = {plain(repr(values[name]))}" if name in values else f"{table}.{name}"
         source = f" ({mine[name].source})" if name in mine else ""

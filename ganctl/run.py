@@ -10,6 +10,8 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,11 @@ class Run:
         """List the checkpoints, oldest first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"))
 
-    def create(self, config: str) -> None:
-        """Make the folder, with its config.toml. Raise :class:`GanctlError` where that cannot be done."""
-        try:
-            self.samples.mkdir(parents=True)
-            self.checkpoints.mkdir()
-            files.write(self.config, config.encode())
-        except OSError as error:
-            raise GanctlError(f"cannot make the run folder {self}: {error.strerror}") from error
+    def sweep(self) -> None:
+        """Remove the half-written files that a killed process left."""
+        for folder in (self.path, self.samples, self.checkpoints):
+            for path in folder.glob(".*.tmp*"):
+                path.unlink(missing_ok=True)
 
     def about(self) -> dict[str, Any]:
         """Return what config.toml says of the software and the data that the run was made with.
@@ -107,38 +106,56 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def choose(out: Path | None, overwrite: bool) -> Run:
-    """Return the run folder to make: *out*, or the first of run, run-2, run-3 ... that is free.
+def check_out(out: Path | None, overwrite: bool) -> None:
+    """Refuse now what :func:`make` would refuse once the data are packed.
 
-    Nothing is made or removed yet, but what would be refused then is refused now. Raise :class:`GanctlError` where
-    *out* exists and may not be overwritten, or cannot be written.
+    Raise :class:`GanctlError` where *out* exists and may not be overwritten, or cannot be written.
     """
-    if out is None:
-        number, path = 1, Path("run")
-        while path.exists() or path.is_symlink():
-            number += 1
-            path = Path(f"run-{number}")
-    else:
-        path = out
-        if path.exists() and not path.is_dir():
-            raise GanctlError(f"--out {plain(path)} is a file; name a folder")
-        if path.is_dir() and any(path.iterdir()):
-            if not overwrite:
-                raise GanctlError(f"--out {plain(path)} exists; add --overwrite, or name another")
-            try:
-                open_run(path)
-            except GanctlError as error:
-                raise GanctlError(f"--overwrite replaces only run folders: {error}") from error
+    path = out or Path("run")
+    if out and path.exists() and not path.is_dir():
+        raise GanctlError(f"--out {plain(path)} is a file; name a folder")
+    if out and path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise GanctlError(f"--out {plain(path)} exists; add --overwrite, or name another")
+        try:
+            open_run(path)
+        except GanctlError as error:
+            raise GanctlError(f"--overwrite replaces only run folders: {error}") from error
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise GanctlError(f"cannot make the run folder {plain(path)}: {plain(parent)} cannot be written to")
-    return Run(path)
 
 
-def clear(run: Run) -> None:
-    """Remove the run folder that :func:`choose` allowed to be overwritten."""
-    if run.path.is_dir():
-        shutil.rmtree(run.path)
+def make(out: Path | None, overwrite: bool, config: str) -> Run:
+    """Make the run folder *out*, or the first of run, run-2, run-3 ... that is free, and write its config.toml.
+
+    Raise :class:`GanctlError` as :func:`check_out` does, and where *config* names a path that is not Unicode.
+    """
+    check_out(out, overwrite)
+    try:
+        content = config.encode()
+    except UnicodeEncodeError as error:
+        raise GanctlError("a path among the settings is not Unicode, which config.toml has to be; rename it") from error
+    run = Run(out) if out else None
+    try:
+        if run:
+            run.path.mkdir(parents=True, exist_ok=True)
+            # The folder itself stays: it may be the current one, or a link.
+            for path in run.path.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for number in count(1):
+            if run:
+                break
+            with suppress(FileExistsError):
+                Path("run" if number == 1 else f"run-{number}").mkdir()
+                run = Run(Path("run" if number == 1 else f"run-{number}"))
+        assert run is not None
+        run.samples.mkdir()
+        run.checkpoints.mkdir()
+    except OSError as error:
+        raise GanctlError(f"cannot make the run folder {plain(out or 'run')}: {error.strerror}") from error
+    files.write(run.config, content)
+    return run
 
 
 class MetricsLog:
@@ -150,13 +167,18 @@ class MetricsLog:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise GanctlError(f"cannot write {plain(path)}: {error.strerror}") from error
-        self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        self._file.truncate(keep)
-        self._file.seek(keep)
+        self._path, self._file = path, os.fdopen(descriptor, "r+b")
+        self._file.truncate(min(keep, self._file.seek(0, os.SEEK_END)))
+        self._file.seek(0, os.SEEK_END)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row. A figure that is not finite is written as null, which is JSON."""
-        self._file.write((json.dumps({k: _finite(v) for k, v in row.items()}) + "\n").encode())
+        line = json.dumps({k: _finite(v) for k, v in row.items()}) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+        except OSError as error:
+            raise GanctlError(f"cannot write {plain(self._path)}: {error.strerror}") from error
 
     def sync(self) -> int:
         """Bring what was written to the disk, and return how many bytes that is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -32,6 +32,11 @@ def latents(seed: int, count: int, dim: int, truncation: float | None = None) ->
     return torch.cat(blocks)[:count]
 
 
+def sheet_labels(count: int, classes: int) -> Tensor | None:
+    """Return the class numbers (count,) of a sheet, which change from row to row; None without classes."""
+    return torch.arange(count) // math.isqrt(SHEET) % classes if classes else None
+
+
 @torch.inference_mode()
 def draw(generator: nn.Module, points: Tensor, labels: Tensor | None = None) -> Iterator[NDArray[np.uint8]]:
     """Yield blocks (up to 64, H, W, C) of the images of *points* (N, Z), drawn in eval mode."""
@@ -53,14 +58,13 @@ def picture(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def grid(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
+def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay images (N, H, W, C) out in rows, as near to a square as their number allows; what is left over is black."""
-    stack = np.asarray(images)
-    columns = columns or math.ceil(math.sqrt(len(stack)))
-    rows = math.ceil(len(stack) / columns)
-    blank = np.zeros((rows * columns - len(stack), *stack.shape[1:]), np.uint8)
-    height, width, channels = stack.shape[1:]
-    cells = np.concatenate([stack, blank]).reshape(rows, columns, height, width, channels)
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    blank = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    height, width, channels = images.shape[1:]
+    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
     return cells.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 

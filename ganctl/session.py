@@ -49,18 +49,23 @@ def train(trainer: Trainer, run: Run, show: Callable[[Report], None], log_bytes:
     """
     settings = trainer.settings.train
     points = sampling.latents(settings.seed, sampling.SHEET, trainer.settings.architecture.latent_dim)
+    labels = sampling.sheet_labels(sampling.SHEET, len(trainer.settings.spec.classes))
     saved_at = time.monotonic()
     with MetricsLog(run.metrics, keep=log_bytes) as log, listening() as stop:
         for report in trainer.run():
             for kind, figures in report.rows.items():
                 row = {"kind": kind, "step": report.step, "epoch": report.epoch, "images": report.images}
                 log.append(row | {"seconds": round(report.seconds, 3), **figures})
-            show(report)
+            try:
+                show(report)
+            except BrokenPipeError:  # whoever read what is shown has gone; what was trained is kept
+                save(trainer, run, log)
+                raise
             ended = report.step == trainer.total_steps
             epoch = report.epoch if "epoch" in report.rows else None
             if report.step == 0 or ended or (epoch and epoch % settings.sample_every == 0):
                 with files.replacing(run.sample(report.epoch)) as path:
-                    sampling.sheet(kept(trainer), points).save(path, format="PNG")
+                    sampling.sheet(kept(trainer), points, labels).save(path, format="PNG")
             due = (epoch and epoch % settings.checkpoint_every == 0) or (
                 time.monotonic() - saved_at > settings.checkpoint_minutes * 60
             )

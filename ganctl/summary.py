@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.config import Settings
+from ganctl.errors import GanctlError
 from ganctl.sampling import latents
 
 BASE_MB = 830
@@ -33,7 +34,12 @@ class Summary(NamedTuple):
 
 def summarise(settings: Settings) -> Summary:
     """Build the networks of *settings* and pass two images through them."""
-    generator, discriminator = settings.architecture.build(settings.spec)
+    try:
+        generator, discriminator = settings.architecture.build(settings.spec)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise GanctlError("the networks do not fit into memory; lower --size or arch.width") from error
     points = latents(0, 2, settings.architecture.latent_dim)
     labels = torch.zeros(2, dtype=torch.long) if settings.spec.classes else None
     with torch.no_grad():

@@ -129,7 +129,7 @@ class Trainer:
         self, total: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
     ) -> None:
         # Gradients for these parameters alone: those of the other network are neither computed nor kept.
-        torch.autograd.backward(scaler.scale(total), inputs=list(network.parameters()))
+        torch.autograd.backward(scaler.scale(total), inputs=trainable(network))
         scaler.step(optimiser)
         scaler.update()
         optimiser.zero_grad()
@@ -170,4 +170,9 @@ class Trainer:
     def _optimiser(self, player: Literal["g", "d"], network: nn.Module) -> torch.optim.Optimizer:
         key = f"optim.{player}"
         flagged = self.settings.sources.get(f"{key}.betas", "").startswith("--")
-        return optim.make(getattr(self.settings.optim, player), network.parameters(), self.device, key, flagged)
+        return optim.make(getattr(self.settings.optim, player), trainable(network), self.device, key, flagged)
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -59,7 +59,8 @@ def header(settings: Settings, *, ema: bool, step: int, images: int) -> Header:
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], key: str = "ganctl") -> None:
     """Write *tensors* and the JSON *about* them to *path*, whole or not at all."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    contiguous = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     with files.replacing(path) as temporary:
         # Not save_file, which makes files that only their owner may read.
         temporary.write_bytes(safetensors.torch.save(contiguous, {key: json.dumps(about, sort_keys=True)}))

@@ -125,7 +125,15 @@ def test_wrong_settings(cli: Cli, arguments: list[str], complaint: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["trian"], ["train", "--sise", "3"], ["train", "--size", "big"], ["resume"], ["sample", "x", "-n", "0"]],
+    [
+        ["trian"],
+        ["train", "--sise", "3"],
+        ["train", "--size", "big"],
+        ["resume"],
+        ["sample", "x", "-n", "0"],
+        ["sample", "x", "--truncation", "-1"],
+        ["sample", "x", "--seed", "99999999999999999999"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_exits_2(cli: Cli, arguments: list[str]) -> None:
@@ -191,7 +199,26 @@ def test_data_that_changed_since_is_not_resumed_from(cli: Cli) -> None:
     assert result.code == 1
     assert "the images have changed since this run began" in result.err
     shutil.rmtree("images")
-    assert "images" in cli("resume", "r", "--epochs", 3).err
+    gone = cli("resume", "r", "--epochs", 3)
+    assert "no such folder or zip" in gone.err
+    assert cli("export", "r", "-o", "kept.safetensors").code == 0  # which needs no images
+
+
+def test_a_data_set_whose_images_are_all_broken_can_be_looked_at(cli: Cli) -> None:
+    result = cli("data", "check", broken(), "-o", "sheet.png", "--size", 16)
+    assert result.code == 0
+    assert "4 images, 0 usable" in result.out
+    assert not Path("sheet.png").exists()
+
+
+def test_a_class_without_a_usable_image_cannot_be_trained_on(cli: Cli) -> None:
+    for number in range(6):
+        draw(Path(f"images/good/{number}.png"), number)
+    Path("images/bad").mkdir()
+    Path("images/bad/0.png").write_bytes(b"no picture")
+    result = cli("train", "--data", "images", *TINY, "--set", "data.classes=bad")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "only 0 usable images are left" in result.err
 
 
 def test_names_that_would_drive_a_terminal_are_shown_and_not_obeyed(cli: Cli) -> None:

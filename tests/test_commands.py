@@ -98,6 +98,20 @@ def test_resume_of_a_finished_run_says_so(cli: Cli, run: Path) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_the_folder_plugin_named_with_its_path_can_be_resumed(cli: Cli, pictures: Path) -> None:
+    arguments = ["train", "--data", "folder", "--set", f"data.path={pictures}", *TINY, "--epochs", 1]
+    assert cli(*arguments).code == 0
+    assert cli("resume", "run", "--epochs", 2).code == 0
+
+
+def test_classes_of_unequal_size_can_be_resumed_and_repeated(cli: Cli) -> None:
+    for number in range(14):
+        draw(Path("zoo") / ("big" if number < 12 else "small") / f"{number}.png", number)
+    assert cli("train", "--data", "zoo", *TINY, "--set", "data.classes=big", "--epochs", 1).code == 0
+    assert cli("resume", "run", "--epochs", 2).code == 0
+    assert cli("train", "--recipe", "run/config.toml").code == 0
+
+
 def test_resume_without_a_checkpoint_starts_over(cli: Cli, run: Path) -> None:
     whole = (run / "generator.safetensors").read_bytes()
     for path in (run / "checkpoints").iterdir():
@@ -177,7 +191,7 @@ def test_dry_run_of_data_that_must_be_downloaded_needs_no_download(cli: Cli) -> 
 
 
 def test_the_film_holds_each_sheet_for_the_asked_frames(cli: Cli, run: Path) -> None:
-    assert cli("video", run, "--hold", 3, "--no-caption").code == 0
+    assert cli("video", run, "--hold", 3).code == 0
     frames = iio.imread(run / "video.mp4")
     assert len(frames) == 3 * 3
     last = np.asarray(Image.open(run / "samples/epoch-0002.png").resize(frames.shape[2:0:-1], Image.Resampling.NEAREST))

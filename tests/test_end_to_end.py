@@ -80,7 +80,8 @@ def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(whole: Path, number:
     assert_same_end(run, whole)
 
 
-def test_a_signal_before_training_leaves_nothing() -> None:
+def test_a_signal_before_training_leaves_nothing(cache: Path) -> None:
+    before = sorted((cache / "packs").iterdir()) if (cache / "packs").exists() else []
     process = started("train", "--size", 64, "--set", "data.count=200000", *TINY[2:])
     for line in process.stdout or ():
         if line.startswith("packing"):
@@ -90,6 +91,7 @@ def test_a_signal_before_training_leaves_nothing() -> None:
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert not os.listdir()
+    assert sorted((cache / "packs").iterdir()) == before
 
 
 def test_a_bug_in_a_plugin_keeps_its_traceback_and_is_blamed_on_its_package(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_listing_imports_no_plugin(install: Install) -> None:
     assert "strange_loss" not in sys.modules
 
 
+def test_a_metric_is_told_from_what_is_none(install: Install) -> None:
+    install(
+        "strange-metric", "figure", "from ganctl.api import Metric\nclass Thing(Metric): api_version = 1", kind="metric"
+    )
+    assert registry.load("metric", "figure").__name__ == "Thing"
+    install("other-metric", "other", GOOD, kind="metric")
+    with pytest.raises(PluginError, match="is not a subclass of ganctl.api.Metric"):
+        registry.load("metric", "other")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_or_with_all() -> None:
     with pytest.raises(GanctlError, match="did you mean 'dcgan'"):
         registry.load("architecture", "dcgna")

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from toys import settings, trainer
 
 from ganctl import sampling, session, weights
 from ganctl.errors import GanctlError
-from ganctl.run import Run
+from ganctl.run import Run, make
 
 
 def test_latents_begin_the_same_for_any_count() -> None:
@@ -61,9 +62,7 @@ def test_a_walk_passes_its_stops_and_closes_without_a_seam() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    made = Run(tmp_path / "run")
-    made.create("[ganctl]\nformat = 1\n")
-    return made
+    return make(tmp_path / "run", False, "")
 
 
 def test_an_exported_file_alone_draws_the_last_sheet(run: Run) -> None:
@@ -84,11 +83,37 @@ def test_equal_runs_export_equal_files(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         made = trainer(40, train__steps=2)
         list(made.run())
-        other = Run(tmp_path / name)
-        other.create("")
+        other = make(tmp_path / name, False, "")
         session.export(made, other)
         files.append(other.weights.read_bytes())
     assert files[0] == files[1]
+
+
+class Conditional(nn.Module):
+    """Draws each class in its own grey, and cannot do without labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grey = nn.Embedding(2, 1)
+        self.grey.weight.data = torch.tensor([[-1.0], [1.0]])
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.grey(labels)[:, :, None, None].expand(-1, 1, 2, 2)
+
+
+def test_a_conditional_generators_sheet_has_a_row_per_class() -> None:
+    labels = sampling.sheet_labels(64, 2)
+    sheet = np.asarray(sampling.sheet(Conditional(), sampling.latents(0, 64, 4), labels))
+    assert sheet[::2, 0].tolist() == [0, 255] * 4
+    assert (sheet == sheet[:, :1]).all()
+    assert sampling.sheet_labels(64, 0) is None
+
+
+def test_tied_weights_can_be_saved() -> None:
+    tied = torch.ones(3, 3)
+    weights.save(Path("t.safetensors"), {"a": tied, "b": tied, "c": tied.T}, {})
+    tensors, _ = weights.read(Path("t.safetensors"))
+    assert torch.equal(tensors["a"], tensors["b"])
 
 
 def test_without_averaging_the_generator_itself_is_kept(run: Run) -> None:

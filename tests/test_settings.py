@@ -8,8 +8,10 @@ from types import MappingProxyType
 
 import pytest
 import tomli_w
+from pydantic import model_validator
 from toys import layer, settings
 
+from ganctl import registry
 from ganctl.architectures.dcgan import DCGAN
 from ganctl.datasets.faces import Faces
 from ganctl.errors import GanctlError
@@ -19,9 +21,7 @@ from ganctl.resolve import Layer, parse_set, read_recipe, resolve
 
 def test_later_layers_win_and_each_value_knows_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     for plugin, value in ((DCGAN, 1), (BCE, 2), (Faces, 3)):
-        monkeypatch.setattr(
-            plugin, "recipe", MappingProxyType({"train.log_every": value, f"train.{'keep' * 1}": value})
-        )
+        monkeypatch.setattr(plugin, "recipe", MappingProxyType({"train.log_every": value, "train.keep": value}))
     below = resolve()
     assert (below.train.log_every, below.sources["train.log_every"]) == (3, "data faces")
     recipe = layer({"train.log_every": 4, "train.keep": 4}, source="recipe r.toml")
@@ -57,6 +57,9 @@ def test_settings_are_immutable() -> None:
         ("train.seed", -1, "must be at least 0"),
         ("data.background", "blurple", "must be a colour"),
         ("data.classes", ["purple"], "faces has no class 'purple'; there are"),
+        ("data.source", "", "is empty; name a folder"),
+        ("data.source", "~nosuchuser/x", "cannot be a path here"),
+        ("data.source", "x" * 300, "cannot be a path here"),
         ("data.source", "facez", "neither a file or folder here nor a data set; did you mean 'faces'"),
         ("arch.name", "dcgann", "no architecture is called 'dcgann'; did you mean 'dcgan'"),
         ("arch.name", 3, "must be a name"),
@@ -70,9 +73,13 @@ def test_a_wrong_setting_gets_one_line_that_says_what_would_be_right(key: str, v
 
 def test_set_takes_toml_or_else_text() -> None:
     assert parse_set("optim.g.betas=[0, 0.9]")[1].value == [0, 0.9]
-    assert parse_set("arch.slope = 0.3") == ("arch.slope", parse_set("arch.slope = 0.3")[1])
+    key, value = parse_set("arch.slope = 0.3")
+    assert (key, value.value) == ("arch.slope", 0.3)
     assert parse_set("data.background=#ff0000")[1].value == "#ff0000"
     assert resolve(Layer(dict([parse_set("data.classes=blue")]))).data.classes == ("blue",)
+    for wrong_text in ("train.device=0", "data.background=5"):
+        with pytest.raises(GanctlError, match="must be"):
+            resolve(Layer(dict([parse_set(wrong_text)])))
     for wrong in ("train.epochs", "=3", ""):
         with pytest.raises(GanctlError, match="write --set KEY=VALUE"):
             parse_set(wrong)
@@ -94,10 +101,11 @@ def test_a_plugins_recipe_skips_what_does_not_apply(monkeypatch: pytest.MonkeyPa
 
 
 def test_length_suits_the_number_of_images_unless_somebody_sets_it() -> None:
-    assert settings(8_000, train__epochs=None, train__log_every=50).train.epochs == 125
-    assert settings(8_000, train__epochs=None).sources["train.epochs"] == "8000 images"
-    assert settings(10, train__epochs=None).train.epochs == 300
-    assert settings(10**8, train__epochs=None).train.epochs == 5
+    own = layer({"data.source": "cifar10"})
+    assert resolve(own, images=8_000).train.epochs == 125
+    assert resolve(own, images=8_000).sources["train.epochs"] == "8000 images"
+    assert resolve(own, images=10).train.epochs == 300
+    assert resolve(own, images=10**8).train.epochs == 5
     by_steps = settings(8_000, train__epochs=None, train__steps=7)
     assert by_steps.train.epochs is None
     assert by_steps.total_steps(8_000) == 7
@@ -106,7 +114,7 @@ def test_length_suits_the_number_of_images_unless_somebody_sets_it() -> None:
 def test_a_length_in_steps_outdoes_one_in_epochs_of_a_layer_below() -> None:
     recipe = layer({"train.epochs": 2}, source="recipe r.toml")
     assert resolve(layer({"train.steps": 10**6}), recipe).train.epochs is None
-    both = resolve(layer({"train.steps": 10**6, "train.epochs": 2}))
+    both = resolve(layer({"train.steps": 10**6, "train.epochs": 2, "train.batch_size": 64}))
     assert both.total_steps(640) == 20  # 2 epochs of 10 batches
 
 
@@ -122,6 +130,38 @@ def test_a_batch_shrinks_to_few_images_unless_it_was_asked_for() -> None:
         resolve(layer({"data.count": 25, "train.batch_size": 64}))
     limited = resolve(layer({"data.limit": 10}))
     assert limited.train.batch_size == 8
+
+
+def test_a_batch_is_not_refused_for_a_class_whose_size_is_only_estimated() -> None:
+    chosen = {"data.count": 100, "data.classes": ["blue"], "train.batch_size": 64}
+    assert resolve(layer(chosen)).train.batch_size == 64
+    with pytest.raises(GanctlError, match="only 12 images"):
+        resolve(layer(chosen), images=12)
+
+
+def test_what_training_starts_from_is_found_from_anywhere() -> None:
+    assert settings(train__init="r").train.init == str(Path("r").absolute())
+
+
+def test_classes_named_twice_count_once() -> None:
+    assert resolve(layer({"data.classes": ["blue", "blue"]})).spec.classes == ("blue",)
+
+
+def test_a_complaint_about_several_options_at_once_names_their_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fussy(BCE):
+        """Needs something of its options together."""
+
+        api_version = 1
+
+        @model_validator(mode="after")
+        def _together(self) -> Fussy:
+            raise ValueError("these options do not go together")
+
+    monkeypatch.setattr(
+        registry, "load", lambda kind, name, load=registry.load: Fussy if kind == "loss" else load(kind, name)
+    )
+    with pytest.raises(GanctlError, match="loss: these options do not go together"):
+        resolve()
 
 
 def test_classes_narrow_the_data_spec() -> None:

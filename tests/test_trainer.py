@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from toys import CPU, settings, trainer
 
-from ganctl import checkpoint
+from ganctl import checkpoint, optim
 from ganctl.api import Batch, Step, Terms
 from ganctl.data.batches import Batches
 from ganctl.errors import GanctlError, PluginError
@@ -90,7 +90,7 @@ steps: list[tuple[int, int]] = []
 
 
 @pytest.fixture
-def watching(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]:
+def watching() -> list[tuple[str, int, int, bool]]:
     seen.clear()
     steps.clear()
     return seen
@@ -240,6 +240,28 @@ def test_each_network_has_its_own_optimiser_settings() -> None:
     assert made.d_optimiser.param_groups[0]["weight_decay"] == 0.1
 
 
+@pytest.mark.parametrize("name", sorted(optim.classes()))
+def test_every_optimiser_that_is_offered_trains(name: str) -> None:
+    made = trainer(40, train__steps=1, optim__g__name=name, optim__d__name=name)
+    list(made.run())
+
+
+def test_frozen_parameters_stay_as_they_are() -> None:
+    made = trainer(40, train__steps=2)
+    frozen = made.discriminator.layers[0].weight.requires_grad_(False)  # type: ignore[index, union-attr, operator]
+    before = frozen.clone()
+    list(made.run())
+    assert torch.equal(before, frozen)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.safetensors", trainer(40), 0)
+    for change, key in (({"optim__g__lr": 0.01}, "optim.g.lr was 0.0005"), ({"optim__d__name": "sgd"}, "optim.d.name")):
+        with pytest.raises(GanctlError, match=key):
+            checkpoint.load(tmp_path / "c.safetensors", trainer(40, **change))
+    checkpoint.load(tmp_path / "c.safetensors", trainer(40, train__epochs=9, train__log_every=1, train__keep=5))
+
+
 class Labelled(BCE):
     """A loss that needs an auxiliary classifier."""
 
@@ -283,4 +305,3 @@ def test_spectral_normalisation_survives_a_resume(tmp_path: Path) -> None:
     checkpoint.load(tmp_path / "c.safetensors", second)
     list(second.run())
     assert_same(state(whole), state(second))
-    assert isinstance(first.discriminator, nn.Module)

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ganctl import checkpoint, files, sampling, weights
-from ganctl.assemble import Layers
 from ganctl.display import Display
 from ganctl.errors import GanctlError, plain
-from ganctl.resolve import Layer, read_recipe
 from ganctl.run import Run, open_run
 from ganctl.video import write_film
 
@@ -24,7 +23,7 @@ def sample(source: Path, count: int, seed: int, truncation: float | None, output
     trained = weights.load(file)
     output = output or file.with_name("sample.png")
     points = sampling.latents(seed, count, trained.architecture.latent_dim, truncation)
-    blocks = sampling.draw(trained.network, points)
+    blocks = sampling.draw(trained.network, points, sampling.sheet_labels(count, len(trained.header.data.classes)))
     if output.suffix.lower() == ".png":
         with files.replacing(output) as path:
             sampling.picture(sampling.grid(np.concatenate(list(blocks)))).save(path, format="PNG")
@@ -49,13 +48,15 @@ def walk(source: Path, output: Path | None, seconds: float, seed: int, shown: Di
     trained = weights.load(file)
     size = trained.header.data.size
     columns = min(max(512 // size, 1), 4)
+    classes = len(trained.header.data.classes)
+    labels = torch.arange(columns**2) % classes if classes else None
     count = max(round(seconds * fps), 1)
     stops = max(round(seconds / 2), 2)
     output = output or file.with_name("walk.mp4")
 
     def frames() -> Iterator[NDArray[np.uint8]]:
         for points in sampling.walk(seed, columns**2, trained.architecture.latent_dim, count, stops):
-            cells = np.concatenate(list(sampling.draw(trained.network, points)))
+            cells = np.concatenate(list(sampling.draw(trained.network, points, labels)))
             picture = sampling.grid(cells)
             yield np.broadcast_to(picture, (*picture.shape[:2], 3))
 
@@ -75,13 +76,8 @@ def export(run: Run, output: Path | None, which: str, ema: bool | None, shown: D
         known = ", ".join(map(str, steps))
         raise GanctlError(f"--checkpoint {plain(which)}: {run} has checkpoints of the steps {known}, and last")
     path = saved[-1] if which == "last" else steps[int(which)]
-    settings = Layers(Layer(), read_recipe(run.config), begun=True).resolve()
-    averaged = settings.train.ema > 0 if ema is None else ema
-    if averaged and not settings.train.ema:
-        raise GanctlError(f"{run} was trained without averaged weights (train.ema = 0); use --no-ema")
     output = output or run.weights
-    checkpoint.export(path, settings, averaged, output)
-    kind = "averaged" if averaged else "last"
+    kind = "averaged" if checkpoint.export(path, ema, output) else "last"
     shown.note(f"{plain(output)}: the generator of step {int(path.stem.split('-')[1])}, {kind} weights")
 
 

@@ -22,8 +22,8 @@ def check_plugins(shown: Display) -> int:
         name = f"{entry.kind} {entry.name} ({entry.owner})"
         try:
             every = list(checks(registry.load(entry.kind, entry.name)))
-        except GanctlError as error:
-            shown.note(f"{name}: {error}", "red")
+        except Exception as error:
+            shown.note(f"{name}: {plain(str(error) or type(error).__name__)}", "red")
             failed += 1
             continue
         complaints = []
@@ -31,7 +31,7 @@ def check_plugins(shown: Display) -> int:
             try:
                 check()
             except Exception as error:
-                complaints.append(f"  {check}: {plain(error or type(error).__name__)}")
+                complaints.append(f"  {check}: {plain(str(error) or type(error).__name__)}")
         shown.note(f"{name}: {len(every) - len(complaints)} of {len(every)} checks passed", "red" if complaints else "")
         for complaint in complaints:
             shown.note(complaint, "red")
@@ -67,7 +67,7 @@ def check_data(user: Layer, output: Path | None, shown: Display) -> None:
     settings = Layers(user, Layer()).resolve()
     found = data_check.inspect(settings.dataset, settings.entries["data"].name, target(settings), shown.progress)
     whole = found.count - len(found.broken)
-    colour = "grey" if found.channels == 1 else "colour"
+    colour, made = ("grey" if channels == 1 else "colour" for channels in (found.channels, settings.spec.channels))
     shown.note(f"{plain(settings.source)}: {found.count} images, {whole} usable, {colour}", "bold")
     rows = [("sizes", f"{_size(found.smallest)} to {_size(found.largest)}, median {_size(found.median)}")]
     rows += [("most common", ", ".join(f"{_size(size)} ({count})" for size, count in list(found.sizes.items())[:3]))]
@@ -82,7 +82,7 @@ def check_data(user: Layer, output: Path | None, shown: Display) -> None:
     shown.note()
     shown.note(f"ganctl train --data {plain(settings.source)} --size {settings.data.size} would", "bold")
     shown.note(
-        f"  make them {_size((settings.data.size,) * 2)} {colour}{', as is packed already' if found.packed else ''}"
+        f"  make them {_size((settings.data.size,) * 2)} {made}{', as is packed already' if found.packed else ''}"
     )
     for phrase, count in found.notes.items():
         shown.note(f"  {count}: {phrase}")
@@ -92,7 +92,7 @@ def check_data(user: Layer, output: Path | None, shown: Display) -> None:
             shown.note(f"    {plain(name)}: {plain(reason)}", "yellow")
         if len(found.broken) > 10:
             shown.note(f"    and {len(found.broken) - 10} more", "yellow")
-    if output:
+    if output and len(found.sample):
         with files.replacing(output) as path:
             sampling.picture(sampling.grid(found.sample)).save(path, format="PNG")
         shown.note(f"{plain(output)}: a sheet of {len(found.sample)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from ganctl import checkpoint, files, session
 from ganctl.assemble import Layers, assemble, check_same_data, config_text, load_data, load_init
@@ -10,13 +11,13 @@ from ganctl.config import Settings
 from ganctl.data.pack import Packed
 from ganctl.display import Display, clock
 from ganctl.errors import plain
-from ganctl.resolve import Layer, read_recipe
-from ganctl.run import Run, clear
+from ganctl.resolve import Layer, expected, read_recipe
+from ganctl.run import Run, make
 from ganctl.summary import LayerLine, summarise
 from ganctl.trainer import Trainer
 
 
-def train(user: Layer, recipe: Layer, run: Run, shown: Display) -> int:
+def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: Display) -> int:
     """Train in a new run folder. Return the number of the signal that ended it early, or 0."""
     layers = Layers(user, recipe)
     settings = layers.resolve()
@@ -26,13 +27,13 @@ def train(user: Layer, recipe: Layer, run: Run, shown: Display) -> int:
     load_init(trainer)
     for line in trainer.settings.skipped:
         shown.note(line, style="dim")
-    clear(run)
-    run.create(config_text(trainer, packed))
+    run = make(out, overwrite, config_text(trainer, packed))
     return _train(trainer, run, shown, 0)
 
 
 def resume(run: Run, user: Layer, shown: Display) -> int:
     """Go on with *run*. Return the number of the signal that ended it early, or 0."""
+    run.sweep()
     saved = run.saved()
     layers = Layers(user, read_recipe(run.config), begun=bool(saved))
     packed = load_data(layers.resolve(), shown.progress)
@@ -103,12 +104,9 @@ def dry_run(user: Layer, recipe: Layer, shown: Display) -> None:
 
 
 def _length(settings: Settings) -> str:
-    description = settings.dataset.describe()
-    if description.count is None:
-        return f"{settings.train.steps or settings.train.epochs} {'steps' if settings.train.steps else 'epochs'}"
-    count = min(description.count, settings.data.limit or description.count)
-    if settings.data.classes and description.classes:
-        count = count * len(settings.data.classes) // len(description.classes)
+    count = expected(settings.dataset.describe(), settings.data)
+    if count is None:
+        return "how many images there are, and so how many steps, is known once they are packed"
     steps, per_epoch = settings.total_steps(count), settings.steps_per_epoch(count)
     return f"{steps} steps in {math.ceil(steps / per_epoch)} epochs of {per_epoch} steps, on {count} images"
 
