@@ -8,9 +8,11 @@ what ``config.toml`` records. It is registered by an entry point in one of the g
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -219,6 +221,7 @@ class Record(NamedTuple):
     name: str
     """Names it in messages, and for ``read``."""
     label: int = 0
+    """Its class's place in ``Description.classes``; 0 where there are none."""
 
 
 class Dataset(Plugin):
@@ -248,8 +251,12 @@ class Dataset(Plugin):
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Return a text that changes when the images do, which makes ganctl pack them again."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return a text that changes when the images do, which makes ganctl pack them again.
+
+        By default that is when the options change, or the file that the class is in.
+        """
+        code = Path(inspect.getfile(type(self))).read_bytes()
+        return hashlib.sha256(self.model_dump_json().encode() + code).hexdigest()
 
 
 class Metric(Plugin):

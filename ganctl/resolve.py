@@ -157,12 +157,17 @@ def _data_set(source: Value) -> tuple[str, dict[str, Any]]:
     )
 
 
+def reserved(table: str) -> set[str]:
+    """Return the names that no option of a plugin whose options stand in *table* can have."""
+    return set(DataSettings.model_fields) | {"source"} if table == "data" else {"name"}
+
+
 def _known_keys(plugins: Mapping[str, type[Plugin]]) -> set[str]:
     """Return every key that applies. Raise :class:`PluginError` for an option that bears the name of a setting."""
     tables = {
-        "data": set(DataSettings.model_fields) | {"source"},
-        "arch": {"name"},
-        "loss": {"name"},
+        "data": reserved("data"),
+        "arch": reserved("arch"),
+        "loss": reserved("loss"),
         "optim.g": set(OptimiserSettings.model_fields),
         "optim.d": set(OptimiserSettings.model_fields),
         "train": set(TrainSettings.model_fields),

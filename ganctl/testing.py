@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -18,13 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.api import Architecture, Batch, Dataset, DataSpec, Judgement, Loss, Networks, Plugin, Step
+from ganctl.config import DataSettings, OptimiserSettings, TrainSettings
 from ganctl.data.decode import Target, decode
-from ganctl.errors import GanctlError
+from ganctl.errors import GanctlError, did_you_mean
 from ganctl.judging import judgement, named
+from ganctl.resolve import reserved
 from ganctl.sampling import latents
 
 SIZES = (16, 28, 32, 64)
 """At which architectures are checked; one that refuses some of them has to build another."""
+
+
+TABLES: Mapping[str, type[Plugin]] = {"arch": Architecture, "loss": Loss, "data": Dataset}
 
 
 class Check:
@@ -44,6 +49,7 @@ class Check:
 def architecture_checks(plugin: type[Architecture]) -> Iterator[Check]:
     """Yield the checks of an architecture, with its default options, grey and colour, at several sizes."""
     yield Check("options-are-documented", partial(_options_are_documented, plugin))
+    yield Check("recipe-keys-exist", partial(_recipe_keys_exist, plugin))
     for size in SIZES:
         for channels in (1, 3):
             spec = DataSpec(size=size, channels=channels)
@@ -58,6 +64,7 @@ def architecture_checks(plugin: type[Architecture]) -> Iterator[Check]:
 def loss_checks(plugin: type[Loss]) -> Iterator[Check]:
     """Yield the checks of a loss, with its default options, on a toy problem."""
     yield Check("options-are-documented", partial(_options_are_documented, plugin))
+    yield Check("recipe-keys-exist", partial(_recipe_keys_exist, plugin))
     yield Check("terms-are-finite-scalars", partial(_terms_are_finite, plugin))
     yield Check("discriminator-learns-to-part-real-from-fake", partial(_discriminator_learns, plugin))
     yield Check("generator-raises-the-logits-of-its-fakes", partial(_generator_raises_logits, plugin))
@@ -66,6 +73,7 @@ def loss_checks(plugin: type[Loss]) -> Iterator[Check]:
 def dataset_checks(plugin: type[Dataset], **options: object) -> Iterator[Check]:
     """Yield the checks of a data set made with *options*; one whose images must first be fetched is only described."""
     yield Check("options-are-documented", partial(_options_are_documented, plugin))
+    yield Check("recipe-keys-exist", partial(_recipe_keys_exist, plugin))
     if any(field.is_required() and name not in options for name, field in plugin.model_fields.items()):
         return
     dataset = plugin.model_validate(options)
@@ -87,8 +95,22 @@ def checks(plugin: type[Plugin]) -> Iterator[Check]:
 
 def _options_are_documented(plugin: type[Plugin]) -> None:
     assert (plugin.__doc__ or "").strip(), f"{plugin.__name__} needs a docstring: ganctl show prints it"
+    table = next((table for table, base in TABLES.items() if issubclass(plugin, base)), "")
+    taken = sorted(set(plugin.model_fields) & reserved(table)) if table else []
+    assert not taken, f"rename the option {', '.join(taken)}: that is a setting of {table} already"
     bare = [name for name, field in plugin.model_fields.items() if not field.description]
     assert not bare, f"these options need Field(description=...): {', '.join(bare)}"
+
+
+def _recipe_keys_exist(plugin: type[Plugin]) -> None:
+    settings = {f"train.{name}" for name in TrainSettings.model_fields}
+    settings |= {f"data.{name}" for name in DataSettings.model_fields}
+    settings |= {f"optim.{player}.{name}" for player in "gd" for name in OptimiserSettings.model_fields}
+    for key in plugin.recipe:
+        # What options another plugin has, nobody can know here.
+        assert key.startswith(("arch.", "loss.", "data.")) or key in settings, (
+            f"the recipe sets {key!r}, which is no setting{did_you_mean(key, settings)}"
+        )
 
 
 def _build(plugin: type[Architecture], spec: DataSpec, seed: int = 0) -> Networks:
@@ -174,11 +196,11 @@ def _copies_draw_the_same(plugin: type[Architecture]) -> None:
 
 
 class _Toy:
-    """Real numbers around +1, fakes around -1, and a linear discriminator that can tell them apart."""
+    """Real numbers around +1, fakes around -1, in two classes, a linear discriminator and a classifier."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        self.linear = nn.Linear(4, 1)
+        self.linear, self.classifier = nn.Linear(4, 1), nn.Linear(4, 2)
         self.discriminator = nn.Sequential(nn.Flatten(), self.linear, nn.Flatten(0))
         self.shift = nn.Parameter(torch.full((1, 1, 2, 2), -1.0))
         self.step = Step(0, 0, nn.Identity(), self.discriminator, {})
@@ -188,9 +210,11 @@ class _Toy:
         moved = fake + (self.shift.detach() if detached else self.shift)
 
         def judge(images: Tensor) -> Judgement:
-            return judgement(self.discriminator(images))
+            return judgement(Judgement(self.discriminator(images), self.classifier(images.flatten(1))))
 
-        return Batch(real + 1, judge), Batch(moved, judge, latents=torch.randn(64, 4))
+        labels = torch.arange(64) % 2
+        fakes = Batch(moved, judge, labels=labels, latents=torch.randn(64, 4))
+        return Batch(real + 1, judge, labels=labels), fakes
 
     def gap(self) -> float:
         real, fake = self.batches(detached=True)
@@ -252,6 +276,8 @@ def _records_are_as_described(dataset: Dataset) -> None:
     description, records = dataset.describe(), dataset.records()
     assert description.count in (None, len(records)), f"describe() counts {description.count}, records() {len(records)}"
     assert len({record.name for record in records}) == len(records), "two records have the same name"
+    odd = [record for record in records if not isinstance(record.label, int) or record.label < 0]
+    assert not odd, f"{odd[0].name} has the label {odd[0].label!r}; a class's number, or 0 without classes, is right"
     highest = max(record.label for record in records)
     assert highest < max(len(description.classes), 1), (
         f"label {highest} is beyond the {len(description.classes)} classes"

@@ -446,3 +446,37 @@ def test_real_images() -> None:
     assert packed.manifest.broken == ()
     assert packed.manifest.notes["transparent: laid over white"] > 3000
     assert packed.images[:, 0, 0].mean() > 200  # transparent corners are not black
+
+
+class Mislabelled(Numbers):
+    """Numbers whose labels are no class's."""
+
+    wrong: int | None = 2
+
+    def records(self) -> Sequence[Record]:
+        return [Record(f"image {n}", self.wrong) for n in range(self.count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", [None, 2, -1])
+def test_a_label_that_is_no_classs_is_blamed_on_the_data_set(label: int | None, packs: Path) -> None:
+    with pytest.raises(GanctlError, match=f"data set 'mislabelled' gives image 0 the label {label}"):
+        pack(Mislabelled(wrong=label), "mislabelled", SMALL)
+    assert not packs.exists() or not any(packs.iterdir())
+
+
+def test_by_default_images_are_packed_again_when_the_class_s_file_changes(tmp_path: Path) -> None:
+    import importlib.util
+
+    code = "from ganctl.api import Dataset\nclass Mine(Dataset):\n    api_version = 1\n    n: int = 1\n"
+    prints = []
+    for text in (code, code, code + "# changed\n"):
+        file = tmp_path / "mine.py"
+        file.write_text(text)
+        spec = importlib.util.spec_from_file_location("mine", file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["mine"] = loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        prints += [loaded.Mine().fingerprint(), loaded.Mine(n=2).fingerprint()]
+    assert prints[0] == prints[2]
+    assert len({prints[0], prints[1], prints[4], prints[5]}) == 4

@@ -35,6 +35,7 @@ def test_the_plugin_pages_packages_train_and_conform(tmp_path: Path, pictures: P
     project = tomllib.loads(files.pop("ganctl-bounded/pyproject.toml"))["project"]
     install(site, project["name"], project["entry-points"])
     install(site, "ganctl-tiny", {"ganctl.architectures": {"tiny": "ganctl_tiny:Tiny"}})
+    install(site, "ganctl-checks", {"ganctl.datasets": {"checks": "ganctl_checks:Checks"}})
     for name, code in files.items():
         (site / Path(name).name).write_text(code)
     environment = os.environ | {"PYTHONPATH": str(site)}
@@ -42,10 +43,13 @@ def test_the_plugin_pages_packages_train_and_conform(tmp_path: Path, pictures: P
     sets = ["--set", "loss.target=0.8", "--set", "arch.width=8"]
     trained = ganctl("train", "--arch", "tiny", "--loss", "bounded", *sets, *small, env=environment)
     assert trained.returncode == 0, trained.stderr
+    drawn = ganctl("train", "--data", "checks", *sets[2:], *small[2:], "--set", "data.count=30", env=environment)
+    assert drawn.returncode == 0, drawn.stderr
     checked = ganctl("plugins", "--check", env=environment)
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"loss bounded \(ganctl-bounded 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert re.search(r"architecture tiny \(ganctl-tiny 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
+    assert re.search(r"dataset checks \(ganctl-checks 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert "loss_checks(Bounded)" in files["ganctl-bounded/test_bounded.py"]
 
 

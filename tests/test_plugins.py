@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganctl import registry
@@ -147,6 +151,35 @@ class Overflowing(Loss):
 
     def generator_loss(self, fake: Batch, real: Batch) -> Terms:
         return (1 + (-fake.logits).exp()).log().mean()
+
+
+class Auxiliary(Loss):
+    """A loss that reads labels and an auxiliary classifier's logits."""
+
+    recipe: ClassVar[Mapping[str, Any]] = {"arch.conditioning": "auxiliary", "train.d_steps": 2}
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
+        classes = nn.functional.cross_entropy(real.class_logits, real.labels)
+        return nn.functional.softplus(-real.logits).mean() + nn.functional.softplus(fake.logits).mean() + classes
+
+    def generator_loss(self, fake: Batch, real: Batch) -> Terms:
+        classes = nn.functional.cross_entropy(fake.class_logits, fake.labels)
+        return nn.functional.softplus(-fake.logits).mean() + classes
+
+
+class Misnamed(Auxiliary):
+    """A loss with an option that bears a setting's name, and a typo in its recipe."""
+
+    name: str = Field(default="x", description="a name")
+    recipe: ClassVar[Mapping[str, Any]] = {"train.dsteps": 2}
+
+
+def test_a_loss_that_needs_labels_and_a_classifier_can_pass() -> None:
+    assert failures(loss_checks(Auxiliary)) == set()
+
+
+def test_the_kit_catches_names_and_recipe_keys_that_cannot_be() -> None:
+    assert failures(loss_checks(Misnamed)) == {"options-are-documented", "recipe-keys-exist"}
 
 
 def test_the_kit_catches_a_defective_loss_by_name() -> None:

@@ -18,7 +18,7 @@ from ganctl.api import Dataset, Progress, Record
 from ganctl.data.cache import building, cache_folder, unwritable
 from ganctl.data.decode import BrokenImage, Target, decode
 from ganctl.data.parallel import in_parallel
-from ganctl.errors import GanctlError, plain
+from ganctl.errors import GanctlError, PluginError, plain
 
 _FORMAT = 1
 """Counts up when a pack of the same images would be laid out, or its images decoded, in another way."""
@@ -128,6 +128,12 @@ def _build(dataset: Dataset, name: str, target: Target, progress: Progress, work
     # Before the images are read: a source that changes meanwhile is packed again next time.
     fingerprint = dataset.fingerprint()
     records = dataset.records()
+    for record in records:
+        if not (isinstance(record.label, int) and 0 <= record.label < max(len(description.classes), 1)):
+            raise PluginError(
+                f"data set {name!r} gives {plain(record.name)} the label {record.label!r}, not the number of one of "
+                f"its {len(description.classes)} classes; 0 is right where there are none"
+            )
     if len(records) < 2:
         raise _too_few(len(records), ())
     stride = target.size * target.size * target.channels
