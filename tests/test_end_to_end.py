@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def lines_of(path: Path, process: subprocess.Popen[str]) -> Iterator[int]:
     """Yield how many rows *path* holds, again and again while *process* lives."""
     while process.poll() is None:
         yield len(path.read_bytes().splitlines()) if path.exists() else 0
+        with suppress(subprocess.TimeoutExpired):  # looking without a pause would take a core from what is looked at
+            process.wait(0.05)
 
 
 def in_mid_epoch(process: subprocess.Popen[str], run: Path, rows: int) -> None:
