@@ -27,6 +27,7 @@ SUFFIXES = (
 )
 """Files with other suffixes are not looked into. Which format an image has, its content decides."""
 
+_IMAGES = frozenset(SUFFIXES)
 _LOOKED_AT = 64
 _LARGEST = 256 << 20
 _DENSEST, _DENSITY_MATTERS = 1000, 10 << 20
@@ -173,7 +174,7 @@ def _walk(top: Path) -> tuple[list[str], Counter[str], dict[str, int]]:
                     (links if entry.is_symlink() else folders).append((entry.path, name + "/"))
                 elif not _is(entry.is_file):
                     ignored["(not a regular file)"] += 1
-                elif (suffix := _suffix(name)) in SUFFIXES:
+                elif (suffix := _suffix(name)) in _IMAGES:
                     names.append(name)
                 else:
                     ignored[suffix] += 1
@@ -193,12 +194,13 @@ def _list_zip(path: Path) -> tuple[list[str], Counter[str]]:
     ignored: Counter[str] = Counter()
     for entry in _archive(path).infolist():
         name = entry.filename
-        if _OUTSIDE.search(name):
+        # Three plain looks save 50,000 searches of what nearly never matches.
+        if (".." in name or name[:1] in "/\\" or name[1:2] == ":") and _OUTSIDE.search(name):
             raise GanctlError(f"{plain(path)}: {plain(name)!r} leads out of the zip; make it again without such names")
         if name.endswith("/") or _CLUTTER.search(name):
             continue
         suffix = _suffix(name)
-        if suffix not in SUFFIXES:
+        if suffix not in _IMAGES:
             ignored[suffix] += 1
             continue
         if entry.flag_bits & 1:
