@@ -29,7 +29,7 @@ KINDS: Mapping[str, registry.Kind] = MappingProxyType({"data": "dataset", "arch"
 """The kind of plugin whose options a table holds."""
 
 # A run without a length of its own shows this many real images, within bounds: enough for faces at 64 px.
-IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 1_000_000, 5, 300
+IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 1_000_000, 5, 1000
 
 Model = TypeVar("Model", bound=BaseModel)
 

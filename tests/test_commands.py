@@ -174,10 +174,10 @@ def test_dry_run_shows_settings_networks_and_cost_and_leaves_nothing(cli: Cli, p
     assert re.search(r"arch\.slope +0\.3 +--set", result.out)
     assert re.search(r"data\.size +16 +--size", result.out)
     assert re.search(r"optim\.g\.lr +0\.0002 +built-in", result.out)
-    assert re.search(r"train\.epochs +300 +24 images", result.out)
+    assert re.search(r"train\.epochs +1000 +24 images", result.out)
     assert re.search(r"generator: [\d,]+ parameters", result.out)
     assert "3 x 16 x 16" in result.out
-    assert "900 steps in 300 epochs of 3 steps, on 24 images" in result.out
+    assert "3000 steps in 1000 epochs of 3 steps, on 24 images" in result.out
     assert re.search(r"about [\d,]+ MB of memory at batch 8", result.out)
     assert not os.listdir()
     assert set(cache.rglob("*")) == packs

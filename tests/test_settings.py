@@ -104,7 +104,7 @@ def test_length_suits_the_number_of_images_unless_somebody_sets_it() -> None:
     own = layer({"data.source": "cifar10"})
     assert resolve(own, images=8_000).train.epochs == 125
     assert resolve(own, images=8_000).sources["train.epochs"] == "8000 images"
-    assert resolve(own, images=10).train.epochs == 300
+    assert resolve(own, images=10).train.epochs == 1000
     assert resolve(own, images=10**8).train.epochs == 5
     by_steps = settings(8_000, train__epochs=None, train__steps=7)
     assert by_steps.train.epochs is None
