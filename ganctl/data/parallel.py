@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ganctl.api import Record
 from ganctl.errors import GanctlError
@@ -51,10 +51,12 @@ def in_parallel(
     # A forked process starts at once, with all that is imported and listed. Only on Linux is that safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, context, _begin) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (task, records)) as pool:
         try:
             with _signals_held():
-                futures = [pool.submit(task, start, records[start : start + chunk]) for start in range(0, total, chunk)]
+                # Workers have the records already. Sending these would fill the pipe to them, and whoever writes into a
+                # full pipe may wait for ever once the workers are killed.
+                futures = [pool.submit(_work, start, start + chunk) for start in range(0, total, chunk)]
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 progress(min(done * chunk, total), total)
@@ -87,8 +89,19 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
+_job: tuple[Callable[[int, Sequence[Record]], Any], Sequence[Record]]
+"""In a worker: the task, and all records."""
+
+
+def _work(start: int, stop: int) -> Any:
+    task, records = _job
+    return task(start, records[start:stop])
+
+
+def _begin(task: Callable[[int, Sequence[Record]], Any], records: Sequence[Record]) -> None:
     """Prepare a worker: Ctrl-C is its parent's business, and SIGTERM or its parent's end ends it without a word."""
+    global _job
+    _job = task, records
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "win32":
