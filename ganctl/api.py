@@ -70,7 +70,8 @@ class Networks(NamedTuple):
     """The two players.
 
     ``generator``: (latents (N, Z), labels (N,) or None) -> images (N, C, H, W) in [-1, 1]; in eval mode a function of
-    its arguments alone. ``discriminator``: (images, labels or None) -> logits (N,) or (N, M), or a :class:`Judgement`.
+    its arguments alone. One that also takes labels (N, K), shares of each class, can be filmed between classes.
+    ``discriminator``: (images, labels or None) -> logits (N,) or (N, M), or a :class:`Judgement`.
     """
 
     generator: nn.Module
@@ -96,6 +97,10 @@ class Architecture(Plugin):
     def build(self, data: DataSpec) -> Networks:
         """Return freshly initialised networks. Raise :class:`GanctlError` for what cannot be built."""
         raise NotImplementedError
+
+    def hints(self, data: DataSpec) -> Sequence[str]:
+        """Say what of these options can be built and is known to go wrong, a line each; shown before training."""
+        return ()
 
 
 class Batch:
@@ -136,7 +141,10 @@ class Batch:
     def class_logits(self) -> Tensor:
         """(N, K), from the discriminator's auxiliary classifier."""
         if self.judgement.class_logits is None:
-            raise GanctlError("the loss needs an auxiliary classifier, which this architecture's discriminator has not")
+            raise GanctlError(
+                "the loss needs an auxiliary classifier, and this discriminator has none; "
+                "ganctl's own architectures have one with --set arch.conditioning=auxiliary"
+            )
         return self.judgement.class_logits
 
     @property
@@ -201,6 +209,33 @@ class Loss(Plugin):
 
     def after_discriminator_step(self, step: Step) -> None:
         """Change the discriminator after its optimiser did (weight clipping); nothing by default."""
+
+
+class PenalisedLoss(Loss):
+    """A loss that can add gradient penalties to what the discriminator minimises. See :mod:`ganctl.penalties`."""
+
+    r1_weight: float = Field(default=0.0, ge=0, description="of the R1 penalty, on the gradients at real images")
+    r2_weight: float = Field(default=0.0, ge=0, description="of the R2 penalty, on the gradients at fakes")
+    gp_weight: float = Field(default=0.0, ge=0, description="of WGAN-GP's penalty, on the gradients between the two")
+    penalty_every: int = Field(
+        default=1, ge=1, description="add penalties in every so many discriminator steps, as many times as strong"
+    )
+
+    def discriminator_penalty(self, real: Batch, fake: Batch, step: Step) -> Mapping[str, Tensor]:
+        """Return those with a weight; in steps between two penalties they are zero, so that their means are right."""
+        from ganctl import penalties
+
+        due = step.number % self.penalty_every == 0
+        kinds: dict[str, tuple[float, Callable[[], Tensor]]] = {
+            "r1": (self.r1_weight, lambda: penalties.r1(real, step)),
+            "r2": (self.r2_weight, lambda: penalties.r2(fake, step)),
+            "gp": (self.gp_weight, lambda: penalties.gradient_penalty(real, fake, step)),
+        }
+        return {
+            f"loss_d_{name}": self.penalty_every * weight * penalty() if due else real.images.new_zeros(())
+            for name, (weight, penalty) in kinds.items()
+            if weight
+        }
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,11 @@ def video(
 @guarded
 def sample(
     source: RunOrFile,
-    count: Annotated[int, typer.Option("-n", min=1, max=100_000, metavar="N", help="How many images.")] = 64,
+    count: Annotated[
+        int | None, typer.Option("-n", min=1, max=100_000, metavar="N", help="How many images. [default: 64]")
+    ] = None,
     seed: Seed = 0,
+    label: Annotated[str | None, flag("--label", "NAME|K", "Draw this class only.")] = None,
     truncation: Annotated[
         float | None, typer.Option(min=0.01, metavar="T", help="Redraw latents beyond T: fewer failures, less variety.")
     ] = None,
@@ -235,7 +238,7 @@ def sample(
     from ganctl.commands import drawing
 
     with display(quiet) as shown:
-        drawing.sample(source, count, seed, truncation, output, shown)
+        drawing.sample(source, count, seed, label, truncation, output, shown)
 
 
 @app.command()
@@ -245,13 +248,17 @@ def walk(
     output: Annotated[Path | None, flag("-o", "FILE", ".mp4, .gif, .webm. [default: walk.mp4 beside it]")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Length of the film.")] = 8,
     seed: Seed = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME|K", help="Stay in this class; given twice or more, walk between them."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Film a walk through the latent space, which ends where it began."""
     from ganctl.commands import drawing
 
     with display(quiet) as shown:
-        drawing.walk(source, output, seconds, seed, shown)
+        drawing.walk(source, output, seconds, seed, label or [], shown)
 
 
 @app.command()

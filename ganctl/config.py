@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ganctl import registry
 from ganctl.api import Architecture, Dataset, DataSpec, Loss
 
 BUILT_IN = "built-in"
-TABLES = ("data", "arch", "loss", "optim", "optim.g", "optim.d", "train")
+TABLES = ("data", "arch", "loss", "optim", "optim.g", "optim.d", "augment", "train")
 
 
 class Table(BaseModel):
@@ -70,6 +71,13 @@ class OptimiserSettings(Table):
     lr: float = Field(default=2e-4, gt=0, le=10, description="learning rate")
     betas: tuple[float, float] = Field(default=(0.5, 0.999), description="decay of Adam's two running means")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay")
+    decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="how the learning rate falls to zero towards the end of the run"
+    )
+    decay_from: float = Field(default=0.0, ge=0, lt=1, description="share of the run after which it begins to fall")
+    clip: float | None = Field(
+        default=None, gt=0, description="largest norm of the gradients of all parameters together; by default any"
+    )
 
     @field_validator("betas")
     @classmethod
@@ -86,6 +94,33 @@ class OptimSettings(Table):
     d: OptimiserSettings = OptimiserSettings()
 
 
+PAPER_STRENGTHS = MappingProxyType({"translation": 0.125, "colour": 1.0, "cutout": 0.5})
+"""Of differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738)."""
+
+
+class AugmentSettings(Table):
+    """What the discriminator sees in place of the images, real and fake alike."""
+
+    noise: float = Field(default=0.0, ge=0, le=10, description="standard deviation of the noise added at first")
+    noise_until: float = Field(
+        default=1.0, gt=0, le=1, description="share of the run in which the noise falls, linearly, to nothing"
+    )
+    translation: float = Field(
+        default=0.0, ge=0, le=0.5, description="largest shift, as a share of the side; true: 0.125"
+    )
+    colour: float = Field(
+        default=0.0, ge=0, le=1, description="strength of changed brightness, saturation and contrast; true: 1"
+    )
+    cutout: float = Field(
+        default=0.0, ge=0, lt=1, description="side of the square that is blanked, as a share of the image's; true: 0.5"
+    )
+
+    @field_validator("translation", "colour", "cutout", mode="before")
+    @classmethod
+    def _true_is_as_published(cls, value: object, info: ValidationInfo) -> object:
+        return PAPER_STRENGTHS[info.field_name or ""] * value if isinstance(value, bool) else value
+
+
 class TrainSettings(Table):
     """How long and in what way."""
 
@@ -93,6 +128,7 @@ class TrainSettings(Table):
         default=None, ge=1, description="passes over the images; by default what suits their number"
     )
     steps: int | None = Field(default=None, ge=1, description="stop after so many generator steps")
+    images: int | None = Field(default=None, ge=1, description="stop after so many real images have been shown")
     batch_size: int = Field(
         default=64, ge=2, le=65536, description="real images in a discriminator step, and as many fakes"
     )
@@ -150,6 +186,7 @@ class Settings:
 
     data: DataSettings
     optim: OptimSettings
+    augment: AugmentSettings
     train: TrainSettings
     source: str
     dataset: Dataset
@@ -172,7 +209,11 @@ class Settings:
             "arch": {"name": self.entries["arch"].name} | _dump(self.architecture),
             "loss": {"name": self.entries["loss"].name} | _dump(self.loss),
         }
-        return plugins | {"optim": _dump(self.optim), "train": _dump(self.train)}
+        return plugins | {
+            "optim": _dump(self.optim),
+            "augment": _dump(self.augment),
+            "train": _dump(self.train),
+        }
 
     def rows(self) -> Iterator[tuple[str, Any, str]]:
         """Yield (dotted key, value, source) of every setting that has a value."""
@@ -184,8 +225,10 @@ class Settings:
         return -(-images // (self.train.batch_size * self.train.d_steps))
 
     def total_steps(self, images: int) -> int:
-        """Return the generator steps of a run on *images*: by its epochs or its steps, whichever ends first."""
+        """Return the generator steps of a run on *images*: by its epochs, steps or images, whichever ends first."""
         lengths = [self.train.steps] if self.train.steps else []
+        if self.train.images:
+            lengths.append(self.steps_per_epoch(self.train.images))
         if self.train.epochs:
             lengths.append(self.train.epochs * self.steps_per_epoch(images))
         return min(lengths)

@@ -25,9 +25,13 @@ class Meter:
 
     def peek(self) -> dict[str, float]:
         """Return the means so far. This waits for the device."""
-        return {
-            n: v for names, (s, count) in self._sums.items() for n, v in zip(names, (s / count).tolist(), strict=True)
-        }
+        totals: dict[str, tuple[float, int]] = {}
+        for names, (sums, count) in self._sums.items():
+            for name, value in zip(names, sums.tolist(), strict=True):
+                # A figure may come in different company, as a loss does in steps with a penalty and without.
+                total, number = totals.get(name, (0.0, 0))
+                totals[name] = total + value, number + count
+        return {name: total / number for name, (total, number) in totals.items()}
 
     def read(self) -> dict[str, float]:
         """Return the means, and begin anew."""

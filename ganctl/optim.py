@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 
 import torch
@@ -20,6 +21,18 @@ def classes() -> dict[str, type[torch.optim.Optimizer]]:
         for name, cls in vars(torch.optim).items()
         if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and name not in unfit
     }
+
+
+def rate(settings: OptimiserSettings, progress: float) -> float:
+    """Return the learning rate when the share *progress* of the run is over."""
+    fallen = max(0.0, (progress - settings.decay_from) / (1 - settings.decay_from))
+    match settings.decay:
+        case "none":
+            return settings.lr
+        case "linear":
+            return settings.lr * (1 - fallen)
+        case "cosine":
+            return settings.lr * (1 + math.cos(math.pi * fallen)) / 2
 
 
 def make(

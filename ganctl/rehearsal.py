@@ -17,12 +17,32 @@ from ganctl.trainer import Trainer
 BATCH = 4
 
 
+def _idle(trainer: Trainer) -> set[str]:
+    """Return the parameters' names, from which those that a gradient reaches are struck while *trainer* runs."""
+    idle: set[str] = set()
+    for player, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                key = f"{player}.{name}"
+                idle.add(key)
+                parameter.register_post_accumulate_grad_hook(lambda _, key=key: idle.discard(key))  # type: ignore[no-untyped-call]
+    return idle
+
+
 def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -> None:
     """Train fresh networks for one step on noise.
 
     Raise :class:`GanctlError` that names the architecture and the loss where they do not go together.
     """
-    changes = {"batch_size": BATCH, "g_batch_size": None, "d_steps": 1, "epochs": 1, "steps": 1, "ema": 0}
+    changes = {
+        "batch_size": BATCH,
+        "g_batch_size": None,
+        "d_steps": 1,
+        "epochs": 1,
+        "steps": 1,
+        "images": None,
+        "ema": 0,
+    }
     small = replace(settings, train=settings.train.model_copy(update=changes))
     spec = settings.spec
     random = np.random.default_rng(0)
@@ -37,8 +57,14 @@ def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -
         shape = (BATCH, spec.channels, spec.size, spec.size)
         if tuple(images.shape) != shape:
             raise GanctlError(f"the generator draws images of shape {tuple(images.shape)}, not {shape}")
+        idle = _idle(trainer)
         for _ in trainer.run():
             pass
+        if idle:
+            raise GanctlError(
+                f"nothing trains {', '.join(sorted(idle)[:3])}; choose a loss that uses what it is for, "
+                "or options of the architecture that leave it out (such as arch.conditioning=none)"
+            )
     except GanctlError as error:
         raise GanctlError(f"{pair}: {error}") from error
     except (torch.OutOfMemoryError, MemoryError):

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
@@ -18,7 +18,16 @@ from pydantic.fields import FieldInfo
 
 from ganctl import registry
 from ganctl.api import Architecture, Dataset, DataSpec, Description, Loss, Plugin
-from ganctl.config import BUILT_IN, DataSettings, OptimiserSettings, OptimSettings, Settings, TrainSettings, flatten
+from ganctl.config import (
+    BUILT_IN,
+    AugmentSettings,
+    DataSettings,
+    OptimiserSettings,
+    OptimSettings,
+    Settings,
+    TrainSettings,
+    flatten,
+)
 from ganctl.errors import GanctlError, PluginError, did_you_mean, plain
 from ganctl.run import check_format
 
@@ -28,8 +37,10 @@ NAMES = MappingProxyType({"data.source": "faces", "arch.name": "dcgan", "loss.na
 KINDS: Mapping[str, registry.Kind] = MappingProxyType({"data": "dataset", "arch": "architecture", "loss": "loss"})
 """The kind of plugin whose options a table holds."""
 
-# A run without a length of its own shows this many real images, within bounds: enough for faces at 64 px.
-IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 1_000_000, 5, 1000
+LENGTHS = ("train.epochs", "train.steps", "train.images")
+
+# A run without a length of its own trains the generator on this many images, within bounds: enough for faces at 64 px.
+IMAGES_DRAWN, FEWEST_EPOCHS, MOST_EPOCHS = 1_000_000, 5, 1000
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -119,6 +130,7 @@ def resolve(
         optim=OptimSettings(
             g=_build(OptimiserSettings, "optim.g", merged), d=_build(OptimiserSettings, "optim.d", merged)
         ),
+        augment=_build(AugmentSettings, "augment", merged),
         train=_build(TrainSettings, "train", merged),
         source=str(getattr(dataset, "path", data_name)) if data_name == "folder" else data_name,
         dataset=dataset,
@@ -170,6 +182,7 @@ def _known_keys(plugins: Mapping[str, type[Plugin]]) -> set[str]:
         "loss": reserved("loss"),
         "optim.g": set(OptimiserSettings.model_fields),
         "optim.d": set(OptimiserSettings.model_fields),
+        "augment": set(AugmentSettings.model_fields),
         "train": set(TrainSettings.model_fields),
     }
     for table, plugin in plugins.items():
@@ -198,10 +211,9 @@ def _merge(
                 )
             else:
                 skipped.append(f"{key} = {value.value!r} of {value.source} does not apply")
-        # Of a length in epochs and one in steps, the later layer's counts; both in one layer end at whichever is first.
-        for key, other in (("train.epochs", "train.steps"), ("train.steps", "train.epochs")):
-            if key in layer.values and other not in layer.values:
-                merged.pop(other, None)
+        # A length in a later layer replaces those of earlier ones, in whatever unit; two in one layer end at the first.
+        if any(key in layer.values for key in LENGTHS):
+            merged = {key: value for key, value in merged.items() if key not in LENGTHS or key in layer.values}
     return {key: value for key, value in merged.items() if key not in NAMES}, skipped
 
 
@@ -213,8 +225,9 @@ def _suit(merged: dict[str, Value], description: Description, images: int | None
     if count is None:
         return suited
     train = _build(TrainSettings, "train", suited)
-    if train.epochs is None and train.steps is None:
-        epochs = min(max(round(IMAGES_SHOWN / max(count, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    if not any(key in suited for key in LENGTHS):
+        # Several discriminator steps to one of the generator's take that many more passes for the same.
+        epochs = min(max(round(IMAGES_DRAWN / max(count, 1)), FEWEST_EPOCHS), MOST_EPOCHS) * train.d_steps
         suited["train.epochs"] = Value(epochs, f"{count} images")
     # How many images a class has is known only once they are packed.
     if train.batch_size > count >= 2 and (images is not None or not data.classes):
@@ -266,10 +279,12 @@ def _in_words(error: Mapping[str, Any], field: FieldInfo) -> str:
     kind = error["type"]
     if limits := bounds(field):
         limits = f", {limits}"
+    if len(alternatives(field.annotation)) > 1:
+        return f"must be a {_kind(field.annotation)}"
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return f"must be {limits[2:]}"
     if len(error["loc"]) > 1 and not field.is_required():
-        return f"must be such as {field.default}"
+        return f"must be such as {_shown(field.default)}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "literal_error":
@@ -302,20 +317,42 @@ def bounds(field: FieldInfo) -> str:
 def options(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
     """Yield (name, default, description with type and bounds) of each field, in words."""
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else "none" if field.default is None else str(field.default)
-        kind = "" if field.annotation is None else _kind(field.annotation)
-        yield name, default, f"{field.description or ''} ({', '.join(filter(None, (kind, bounds(field))))})"
+        default = "required" if field.is_required() else _shown(field.default)
+        yield (
+            name,
+            default,
+            f"{field.description or ''} ({', '.join(filter(None, (_kind(field.annotation), bounds(field))))})",
+        )
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """Return the types that a field may have, None apart."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return [part for part in parts if part is not NoneType]
+
+
+def _shown(default: Any) -> str:
+    """Return a default as one would write it in TOML."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "none" if default is None else str(list(default)) if isinstance(default, tuple) else str(default)
 
 
 def _kind(annotation: Any) -> str:
     """Return a field's type in words."""
-    parts = [_kind(part) for part in get_args(annotation) if part is not NoneType and not isinstance(part, str)]
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(map(str, get_args(annotation)))
-    if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(parts)
-    if get_origin(annotation) is not None:
+    parts = alternatives(annotation)
+    if len(parts) > 1:
+        return ", or ".join(map(_kind, parts))
+    (kind,) = parts or [annotation]
+    if get_origin(kind) is Annotated:
+        inner, *rules = get_args(kind)
+        limits = [bounds(rule) for rule in rules if isinstance(rule, FieldInfo)]
+        return ", ".join(filter(None, [_kind(inner), *limits]))
+    if get_origin(kind) is Literal:
+        values = ", ".join(map(str, get_args(kind)))
+        return f"one of {values}" if len(get_args(kind)) > 1 else values
+    if get_origin(kind) is not None:
         return "list"
     return {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}.get(
-        annotation.__name__, annotation.__name__.lower()
+        kind.__name__, kind.__name__.lower()
     )

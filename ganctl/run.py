@@ -10,7 +10,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from ganctl.errors import GanctlError, plain
 
 FORMAT = 1
 """Of run folders and exported weights. A ganctl refuses what is newer than its own."""
+
+LOCK = ".lock"
+"""The file in a folder by whose lock a process has it for itself. The lock ends with the process, however that ends."""
 
 
 def check_format(header: object, path: Path) -> None:
@@ -33,11 +36,45 @@ def check_format(header: object, path: Path) -> None:
         )
 
 
+class InUse(GanctlError):
+    """Another process has the folder for itself."""
+
+
+@contextmanager
+def held(folder: Path, wait: float = 0) -> Iterator[None]:
+    """Have *folder* for this process alone while the block runs.
+
+    Raise :class:`InUse` where another process has it, and still has it after *wait* seconds.
+    """
+    from filelock import FileLock, Timeout  # which most commands need not wait for
+
+    lock = FileLock(folder / LOCK, timeout=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InUse(f"{plain(folder)} is in use: another ganctl works in it; wait for it, or stop it") from None
+    except OSError as error:
+        raise GanctlError(f"cannot write {plain(folder / LOCK)}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # Removed while it is locked: who has opened it meanwhile finds that it has no name any more, and tries again.
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+        lock.release()
+
+
+def contents(folder: Path) -> list[Path]:
+    """List what is in *folder*, without the lock and the half-written files that a killed process left."""
+    return [path for path in folder.iterdir() if path.name != LOCK and not path.match(".*.tmp*")]
+
+
 class Run:
     """A run folder and the paths in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held = ExitStack()
         self.config = path / "config.toml"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples"
@@ -59,25 +96,47 @@ class Run:
         """List the checkpoints, oldest first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"))
 
+    def hold(self) -> Run:
+        """Have the folder for this process alone, to the end of the ``with`` block that begins with this.
+
+        Raise :class:`InUse` where another process has it.
+        """
+        self._held.enter_context(held(self.path))
+        return self
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._held.close()
+
     def sweep(self) -> None:
-        """Remove the half-written files that a killed process left."""
+        """Put right what a killed process left: remove half-written files, make the folders it did not come to."""
         for folder in (self.path, self.samples, self.checkpoints):
+            folder.mkdir(exist_ok=True)
             for path in folder.glob(".*.tmp*"):
                 path.unlink(missing_ok=True)
 
-    def about(self) -> dict[str, Any]:
-        """Return what config.toml says of the software and the data that the run was made with.
+    def tables(self) -> dict[str, Any]:
+        """Return config.toml: the tables of settings, and ``ganctl``, see :meth:`about`.
 
         Raise :class:`GanctlError` where it is not the config.toml of a run, or is from a newer ganctl.
         """
         try:
-            about = tomllib.loads(self.config.read_text(encoding="utf-8")).get("ganctl")
+            tables = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise GanctlError(f"{plain(self.config)} cannot be read: {plain(error)}") from error
-        if about is None:
+        if "ganctl" not in tables:
             raise GanctlError(f"{self} is not a run folder: its config.toml was not written by ganctl")
-        check_format(about, self.config)
-        return dict(about)
+        check_format(tables["ganctl"], self.config)
+        return tables
+
+    def about(self) -> dict[str, Any]:
+        """Return what config.toml says of the software and the data that the run was made with.
+
+        Raise :class:`GanctlError` as :meth:`tables` does.
+        """
+        return dict(self.tables()["ganctl"])
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of metrics.jsonl; a line that is torn, or is no row, is skipped."""
@@ -114,13 +173,15 @@ def check_out(out: Path | None, overwrite: bool) -> None:
     path = out or Path("run")
     if out and path.exists() and not path.is_dir():
         raise GanctlError(f"--out {plain(path)} is a file; name a folder")
-    if out and path.is_dir() and any(path.iterdir()):
+    if out and path.is_dir() and contents(path):
         if not overwrite:
             raise GanctlError(f"--out {plain(path)} exists; add --overwrite, or name another")
         try:
             open_run(path)
         except GanctlError as error:
             raise GanctlError(f"--overwrite replaces only run folders: {error}") from error
+        with held(path):
+            pass
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise GanctlError(f"cannot make the run folder {plain(path)}: {plain(parent)} cannot be written to")
@@ -129,6 +190,7 @@ def check_out(out: Path | None, overwrite: bool) -> None:
 def make(out: Path | None, overwrite: bool, config: str) -> Run:
     """Make the run folder *out*, or the first of run, run-2, run-3 ... that is free, and write its config.toml.
 
+    The run is held as by :meth:`Run.hold`: use it in a ``with`` block.
     Raise :class:`GanctlError` as :func:`check_out` does, and where *config* names a path that is not Unicode.
     """
     check_out(out, overwrite)
@@ -140,9 +202,6 @@ def make(out: Path | None, overwrite: bool, config: str) -> Run:
     try:
         if run:
             run.path.mkdir(parents=True, exist_ok=True)
-            # The folder itself stays: it may be the current one, or a link.
-            for path in run.path.iterdir():
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for number in count(1):
             if run:
                 break
@@ -150,11 +209,15 @@ def make(out: Path | None, overwrite: bool, config: str) -> Run:
                 Path("run" if number == 1 else f"run-{number}").mkdir()
                 run = Run(Path("run" if number == 1 else f"run-{number}"))
         assert run is not None
-        run.samples.mkdir()
-        run.checkpoints.mkdir()
+        run.hold()
+        # The folder itself stays: it may be the current one, or a link.
+        for path in contents(run.path):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        # First of all, so that a process killed here leaves a run folder, or an empty one.
+        files.write(run.config, content)
+        run.sweep()
     except OSError as error:
         raise GanctlError(f"cannot make the run folder {plain(out or 'run')}: {error.strerror}") from error
-    files.write(run.config, content)
     return run
 
 

@@ -48,8 +48,8 @@ def train(trainer: Trainer, run: Run, show: Callable[[Report], None], log_bytes:
     *log_bytes* is how much of metrics.jsonl the checkpoint, from which *trainer* was restored, had seen.
     """
     settings = trainer.settings.train
-    points = sampling.latents(settings.seed, sampling.SHEET, trainer.settings.architecture.latent_dim)
-    labels = sampling.sheet_labels(sampling.SHEET, len(trainer.settings.spec.classes))
+    dim, classes = trainer.settings.architecture.latent_dim, len(trainer.settings.spec.classes)
+    layout = sampling.layout(kept(trainer), dim, classes, settings.seed)
     saved_at = time.monotonic()
     with MetricsLog(run.metrics, keep=log_bytes) as log, listening() as stop:
         for report in trainer.run():
@@ -65,7 +65,7 @@ def train(trainer: Trainer, run: Run, show: Callable[[Report], None], log_bytes:
             epoch = report.epoch if "epoch" in report.rows else None
             if report.step == 0 or ended or (epoch and epoch % settings.sample_every == 0):
                 with files.replacing(run.sample(report.epoch)) as path:
-                    sampling.sheet(kept(trainer), points, labels).save(path, format="PNG")
+                    sampling.sheet(kept(trainer), *layout).save(path, format="PNG")
             due = (epoch and epoch % settings.checkpoint_every == 0) or (
                 time.monotonic() - saved_at > settings.checkpoint_minutes * 60
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from ganctl import optim
 from ganctl.api import Batch, Judgement, Step
-from ganctl.config import Settings
+from ganctl.augment import Augmentation
+from ganctl.config import OptimiserSettings, Settings
 from ganctl.data.batches import Batches, RealBatch
 from ganctl.ema import EMA
 from ganctl.judging import halves, judgement, named, scores
@@ -70,6 +72,11 @@ class Trainer:
         """Generator steps of the whole run."""
         return self.settings.total_steps(len(self.batches))
 
+    @property
+    def _progress(self) -> float:
+        """The share of the run that is over."""
+        return self.step / self.total_steps
+
     def run(self) -> Iterator[Report]:
         """Train to the end, from wherever the state is. Whoever consumes the reports cannot change the run."""
         with self.random:
@@ -108,9 +115,10 @@ class Trainer:
                 images = self.generator(latents, data.labels)
             real, fake = self._batches(data, latents, images, joint=train.joint)
             terms = named("loss_d", self.loss.discriminator_loss(real, fake))
-            terms |= self.loss.discriminator_penalty(real, fake, step)
-            total = torch.stack([*terms.values()]).sum()
-        self._update(total, self.discriminator, self.d_optimiser, self.d_scaler)
+        # Gradients of gradients leave the range of half precision easily.
+        terms |= self.loss.discriminator_penalty(real, fake, step)
+        total = torch.stack([*terms.values()]).sum()
+        self._update(total, self.discriminator, self.d_optimiser, self.d_scaler, self.settings.optim.d)
         self.loss.after_discriminator_step(step)
         self._measure(terms | {"loss_d": total} | scores(real.logits, fake.logits))
 
@@ -121,31 +129,47 @@ class Trainer:
             real, fake = self._batches(data, latents, self.generator(latents, data.labels))
             terms = named("loss_g", self.loss.generator_loss(fake, real))
             terms |= self.loss.generator_penalty(fake, step)
-            total = torch.stack([*terms.values()]).sum()
-        self._update(total, self.generator, self.g_optimiser, self.g_scaler)
+        total = torch.stack([*terms.values()]).sum()
+        self._update(total, self.generator, self.g_optimiser, self.g_scaler, self.settings.optim.g)
         self._measure(terms | {"loss_g": total})
 
     def _update(
-        self, total: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self,
+        total: Tensor,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        settings: OptimiserSettings,
     ) -> None:
         # Gradients for these parameters alone: those of the other network are neither computed nor kept.
-        torch.autograd.backward(scaler.scale(total), inputs=trainable(network))
+        parameters = trainable(network)
+        torch.autograd.backward(scaler.scale(total), inputs=parameters)
+        if settings.clip is not None:
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+        if settings.decay != "none":
+            for group in optimiser.param_groups:
+                group["lr"] = optim.rate(settings, self._progress)
         scaler.step(optimiser)
         scaler.update()
         optimiser.zero_grad()
 
     def _batches(self, data: RealBatch, latents: Tensor, fakes: Tensor, joint: bool = False) -> tuple[Batch, Batch]:
         """Pair real images with fakes, both to be judged when a loss reads what the discriminator says of them."""
+        fakes = fakes.float()
+        see_real, see_fake = (Augmentation(self.settings.augment, self._progress) for _ in range(2))
 
-        def judge(images: Tensor) -> Judgement:
-            return judgement(self.discriminator(images, data.labels))
+        def judge(see: Augmentation, images: Tensor) -> Judgement:
+            return judgement(self.discriminator(see(images), data.labels))
 
         judged: tuple[Judgement | None, Judgement | None] = (None, None)
         if joint:
             labels = None if data.labels is None else torch.cat([data.labels, data.labels])
-            judged = halves(judgement(self.discriminator(torch.cat([data.images, fakes]), labels)))
-        real = Batch(data.images, judge, labels=data.labels, judgement=judged[0])
-        return real, Batch(fakes, judge, labels=data.labels, latents=latents, judgement=judged[1])
+            seen = torch.cat([see_real(data.images), see_fake(fakes)])
+            judged = halves(judgement(self.discriminator(seen, labels)))
+        real = Batch(data.images, partial(judge, see_real), labels=data.labels, judgement=judged[0])
+        fake = Batch(fakes, partial(judge, see_fake), labels=data.labels, latents=latents, judgement=judged[1])
+        return real, fake
 
     def _beside_generator(self, data: RealBatch) -> RealBatch:
         """Return the real images beside which the generator is trained: the last ones, or as many as it draws."""

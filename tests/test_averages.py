@@ -73,3 +73,11 @@ def test_a_meter_restored_goes_on_where_it_was() -> None:
         each.add({"a": torch.tensor(3.0), "b": torch.tensor(4.0)})
     assert meter.peek() == other.peek() == {"a": 2.0, "b": 3.0}
     assert other.speed(30, 4.0) == {"images_per_second": 10.0}
+
+
+def test_a_figure_in_changing_company_has_one_mean() -> None:
+    meter = Meter()
+    meter.add({"loss_d": torch.tensor(1.0)})
+    meter.add({"loss_d": torch.tensor(5.0), "loss_d_r1": torch.tensor(4.0)})
+    meter.add({"loss_d": torch.tensor(3.0)})
+    assert meter.read() == {"loss_d": 3.0, "loss_d_r1": 4.0}

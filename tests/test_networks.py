@@ -8,6 +8,7 @@ from torch import nn
 
 from ganctl.api import DataSpec
 from ganctl.architectures.dcgan import DCGAN, halvings
+from ganctl.architectures.resnet import ResNet
 from ganctl.errors import GanctlError
 
 
@@ -81,7 +82,149 @@ def test_each_norm_is_what_it_says(norm: str) -> None:
                 assert float(largest.detach()) == pytest.approx(1, abs=0.02)
 
 
-def test_slope_is_the_discriminators() -> None:
-    discriminator = DCGAN(width=2, slope=0.37).build(DataSpec(size=32, channels=3)).discriminator
-    slopes = {layer.negative_slope for layer in discriminator.modules() if isinstance(layer, nn.LeakyReLU)}
-    assert slopes == {0.37}
+SPEC = DataSpec(size=32, channels=3)
+CLASSES = DataSpec(size=32, channels=3, classes=("cat", "dog", "owl"))
+
+
+def kinds(network: nn.Module) -> list[str]:
+    """The classes of a network's layers, in order."""
+    return [type(layer).__name__.removeprefix("Parametrized") for layer in network.layers]
+
+
+def test_slope_is_the_discriminators_and_the_leaky_generators() -> None:
+    for activation, wanted in (("relu", set()), ("leaky", {0.37})):
+        generator, discriminator = DCGAN(width=2, slope=0.37, g_activation=activation).build(SPEC)
+        for network, slopes in ((generator, wanted), (discriminator, {0.37})):
+            found = {layer.negative_slope for layer in network.modules() if isinstance(layer, nn.LeakyReLU)}
+            assert found == slopes
+
+
+def test_a_growing_kernel_is_three_five_seven_in_the_order_of_the_layers() -> None:
+    for network in DCGAN(width=2, kernel="growing", stem="dense").build(SPEC):
+        sides = [m.kernel_size[0] for m in network.layers if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        assert sides == [3, 5, 7]
+
+
+def test_the_generator_begins_dense_or_transposed_and_ends_with_a_doubling_or_a_convolution() -> None:
+    plain = kinds(DCGAN(width=2).build(SPEC).generator)
+    assert plain[0] == "ConvTranspose2d"
+    assert plain[-1] == "ConvTranspose2d"
+    other = kinds(DCGAN(width=2, stem="dense", last="conv").build(SPEC).generator)
+    assert other[0] == "DenseStem"
+    assert other[-5:] == ["ConvTranspose2d", "BatchNorm2d", "ReLU", "ZeroPad2d", "Conv2d"]
+
+
+def test_the_generators_norm_comes_before_or_after_its_activation() -> None:
+    before = kinds(DCGAN(width=2).build(SPEC).generator)
+    after = kinds(DCGAN(width=2, g_norm_last=True).build(SPEC).generator)
+    assert before[:3] == ["ConvTranspose2d", "BatchNorm2d", "ReLU"]
+    assert after[:3] == ["ConvTranspose2d", "ReLU", "BatchNorm2d"]
+
+
+def test_a_sigmoid_generator_spans_the_images_range_and_its_discriminator_sees_0_to_1() -> None:
+    generator, discriminator = DCGAN(width=2, output="sigmoid").build(SPEC)
+    with torch.no_grad():
+        generator.layers[-1].weight.mul_(1e4)
+        images = generator(torch.randn(8, 100))
+    assert float(images.min()) == pytest.approx(-1, abs=1e-3)
+    assert float(images.max()) == pytest.approx(1, abs=1e-3)
+    seen = []
+    discriminator.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    discriminator(torch.tensor([-1.0, 1.0])[:, None, None, None].expand(2, 3, 32, 32))
+    assert seen[0].flatten(1).amax(1).tolist() == [0, 1]
+
+
+def test_a_dense_head_is_flattened_dropped_and_dense() -> None:
+    discriminator = DCGAN(width=2, head="dense", head_dropout=0.4, dropout=0.3).build(SPEC).discriminator
+    ending = discriminator.head.logits
+    assert [type(layer).__name__ for layer in ending] == ["Flatten", "Dropout", "Linear"]
+    assert ending[1].p == 0.4
+    assert ending[2].in_features == 8 * 4 * 4
+    assert [layer.p for layer in discriminator.layers if isinstance(layer, nn.Dropout)] == [0.3] * 3
+    with pytest.raises(GanctlError, match="head_dropout.*arch.head=dense"):
+        DCGAN(head_dropout=0.4).build(SPEC)
+
+
+def test_odd_kernels_get_a_hint_and_even_ones_none() -> None:
+    assert not DCGAN(kernel=4).hints(SPEC)
+    for kernel in (3, 5, 7, "growing"):
+        (hint,) = DCGAN(kernel=kernel).hints(SPEC)
+        assert "checkerboard" in hint
+
+
+@pytest.mark.parametrize("architecture", [DCGAN, ResNet])
+@pytest.mark.parametrize("conditioning", ["embedding", "auxiliary", "projection"])
+def test_conditional_networks_heed_the_class(architecture: type[DCGAN | ResNet], conditioning: str) -> None:
+    torch.manual_seed(0)
+    generator, discriminator = architecture(width=4, conditioning=conditioning).build(CLASSES)
+    latents, labels = torch.randn(6, generator_dim(architecture)), torch.arange(6) % 3
+    generator.eval()
+    discriminator.eval()
+    with torch.no_grad():
+        assert not torch.equal(generator(latents, labels), generator(latents, labels.flip(0)))
+        images = torch.rand(6, 3, 32, 32) * 2 - 1
+        answer, other = discriminator(images, labels), discriminator(images, labels.flip(0))
+        if conditioning == "auxiliary":
+            assert answer.class_logits.shape == (6, 3)
+            assert torch.equal(answer.logits, other.logits), "only the loss tells this discriminator the class"
+        else:
+            assert answer.shape == (6,)
+            assert not torch.allclose(answer, other, atol=1e-7)
+
+
+@pytest.mark.parametrize("architecture", [DCGAN, ResNet])
+def test_a_generator_draws_what_lies_between_classes(architecture: type[DCGAN | ResNet]) -> None:
+    generator = architecture(width=4, conditioning="projection").build(CLASSES).generator.eval()
+    latents = torch.randn(3, generator_dim(architecture))
+    with torch.no_grad():
+        whole = generator(latents, torch.arange(3))
+        torch.testing.assert_close(generator(latents, torch.eye(3)), whole)
+        assert not torch.equal(generator(latents, torch.full((3, 3), 1 / 3)), whole)
+
+
+def generator_dim(architecture: type[DCGAN | ResNet]) -> int:
+    return architecture().latent_dim
+
+
+@pytest.mark.parametrize("architecture", [DCGAN, ResNet])
+def test_conditioning_without_classes_is_refused_with_the_remedy(architecture: type[DCGAN | ResNet]) -> None:
+    for classes in ((), ("only",)):
+        with pytest.raises(GanctlError, match=r"two classes or more.*class folders.*conditioning=none"):
+            architecture(conditioning="projection").build(DataSpec(size=32, channels=3, classes=classes))
+
+
+@pytest.mark.parametrize("size", [8, 9, 16, 28, 31, 32, 48, 64, 100, 128, 256])
+def test_resnet_draws_every_size(size: int) -> None:
+    generator, discriminator = ResNet(width=2, latent_dim=3).build(DataSpec(size=size, channels=1))
+    images = generator(torch.randn(2, 3))
+    assert images.shape == (2, 1, size, size)
+    assert discriminator(images).shape == (2,)
+
+
+@pytest.mark.parametrize("size", [7, 257])
+def test_resnet_refuses_other_sizes(size: int) -> None:
+    with pytest.raises(GanctlError, match=f"8 to 256 px, not {size}"):
+        ResNet().build(DataSpec(size=size, channels=3))
+
+
+def test_resnet_is_sngans_at_32_px() -> None:
+    """With 256 and 128 filters throughout it has SNGAN's blocks (Miyato et al. 2018, table 4)."""
+    generator, discriminator = ResNet(g_width=256, d_width=128, widest=1).build(SPEC)
+    block = 2 * (256 * 256 * 9 + 256) + 256 * 256 + 256 + 4 * 256
+    assert count(generator) == (128 + 1) * 4 * 4 * 256 + 3 * block + 2 * 256 + 256 * 3 * 9 + 3
+    first = (3 * 128 * 9 + 128) + (128 * 128 * 9 + 128) + (3 * 128 + 128)
+    halving, keeping = 2 * (128 * 128 * 9 + 128) + 128 * 128 + 128, 2 * (128 * 128 * 9 + 128)
+    levels = 1  # 32 -> 16 -> 8 in the paper; here on to 4
+    assert count(discriminator) == first + halving * (levels + 1) + keeping * 2 + 128 + 1
+
+
+def test_resnets_spectral_norms_reach_every_layer_of_the_discriminator() -> None:
+    discriminator = ResNet(width=4, conditioning="projection").build(CLASSES).discriminator.train()
+    with torch.no_grad():
+        for _ in range(100):
+            discriminator(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
+        assert float(largest) == pytest.approx(1, abs=0.02)
+    assert len(layers) == 3 * 5 - 2 + 2

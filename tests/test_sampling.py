@@ -92,21 +92,51 @@ def test_equal_runs_export_equal_files(run: Run, tmp_path: Path) -> None:
 class Conditional(nn.Module):
     """Draws each class in its own grey, and cannot do without labels."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.grey = nn.Embedding(2, 1)
-        self.grey.weight.data = torch.tensor([[-1.0], [1.0]])
+        self.grey = nn.Embedding(classes, 1)
+        self.grey.weight.data = torch.linspace(-1, 1, classes)[:, None]
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         return self.grey(labels)[:, :, None, None].expand(-1, 1, 2, 2)
 
 
 def test_a_conditional_generators_sheet_has_a_row_per_class() -> None:
-    labels = sampling.sheet_labels(64, 2)
-    sheet = np.asarray(sampling.sheet(Conditional(), sampling.latents(0, 64, 4), labels))
+    sheet = np.asarray(sampling.sheet(Conditional(2), *sampling.layout(Conditional(2), 4, 2, seed=0)))
+    assert sheet.shape == (16, 16)
     assert sheet[::2, 0].tolist() == [0, 255] * 4
     assert (sheet == sheet[:, :1]).all()
-    assert sampling.sheet_labels(64, 0) is None
+    many = np.asarray(sampling.sheet(Conditional(11), *sampling.layout(Conditional(11), 4, 11, seed=0)))
+    assert many.shape == (22, 16)
+    assert len(set(many[::2, 0].tolist())) == 11
+    assert sampling.layout(Conditional(100), 4, 100, seed=0).columns == 8
+    assert len(sampling.layout(Conditional(100), 4, 100, seed=0).points) == 8 * 32
+
+
+def test_a_generator_that_does_not_heed_classes_has_an_ordinary_sheet() -> None:
+    generator = trainer(40).generator
+    points, labels, columns = sampling.layout(generator, 4, 11, seed=0)
+    assert (len(points), columns) == (64, 8)
+    assert labels is not None
+    assert not sampling.tells_classes(generator, 4, 11)
+    assert sampling.layout(generator, 4, 0, seed=0).labels is None
+
+
+def test_a_generator_whose_conditioning_is_zero_at_first_is_still_conditional() -> None:
+    generator = Conditional(2)
+    generator.grey.weight.data.zero_()
+    assert sampling.tells_classes(generator, 4, 2)
+    assert float(generator.grey.weight.abs().max()) == 0
+
+
+def test_a_walk_between_classes_begins_at_each_and_closes() -> None:
+    frames = list(sampling.class_walk([2, 0, 1], classes=4, paths=3, frames=12))
+    assert len(frames) == 12
+    for stop, label in enumerate([2, 0, 1]):
+        torch.testing.assert_close(frames[4 * stop], torch.eye(4)[label].expand(3, 4))
+    torch.testing.assert_close(frames[2][0], torch.tensor([0.5, 0.0, 0.5, 0.0]))
+    for frame in frames:
+        torch.testing.assert_close(frame.sum(1), torch.ones(3))
 
 
 def test_tied_weights_can_be_saved() -> None:

@@ -16,7 +16,7 @@ from ganctl.architectures.dcgan import DCGAN
 from ganctl.datasets.faces import Faces
 from ganctl.errors import GanctlError
 from ganctl.losses.bce import BCE
-from ganctl.resolve import Layer, parse_set, read_recipe, resolve
+from ganctl.resolve import Layer, options, parse_set, read_recipe, resolve
 
 
 def test_later_layers_win_and_each_value_knows_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,10 +46,16 @@ def test_settings_are_immutable() -> None:
         ("train.epohs", 3, "there is no setting 'train.epohs'; did you mean 'train.epochs'"),
         ("arch.slop", 0.1, "did you mean 'arch.slope'"),
         ("arch.slope", 1.5, "must be at least 0 and less than 1"),
+        ("arch.kernel", 9, "must be a whole number, at least 3 and at most 7, or growing"),
+        ("arch.kernel", "grow", "must be a whole number, at least 3 and at most 7, or growing"),
+        ("augment.noise", -1, "must be at least 0 and at most 10"),
+        ("augment.nois", 1, "did you mean 'augment.noise'"),
+        ("optim.g.decay", "linaer", "must be 'none', 'linear' or 'cosine'"),
+        ("loss.real_labels", [1], r"must be such as \[1.0, 1.0\]"),
         ("arch.g_norm", "bach", "must be 'batch', 'instance'"),
         ("optim.g.lr", float("nan"), "must be a finite number"),
         ("optim.g.lr", 0, "must be more than 0"),
-        ("optim.d.betas", [0.5], r"must be such as \(0.5, 0.999\)"),
+        ("optim.d.betas", [0.5], r"must be such as \[0.5, 0.999\]"),
         ("optim.d.betas", [0.5, 1.0], "must be two numbers of at least 0 and less than 1"),
         ("train.device", "gpu", "must be auto, cpu, cuda"),
         ("train.precision", "fp8", "must be 'auto', 'fp32'"),
@@ -69,6 +75,18 @@ def test_a_wrong_setting_gets_one_line_that_says_what_would_be_right(key: str, v
     with pytest.raises(GanctlError, match=complaint) as refusal:
         resolve(layer({key: value}))
     assert "\n" not in str(refusal.value)
+
+
+def test_every_option_of_every_plugin_and_setting_is_described_in_words() -> None:
+    for entry in registry.entries():
+        for name, default, text in options(registry.load(entry.kind, entry.name)):
+            assert default, name
+            assert len(text) > 10, name
+    assert ("kernel", "4") in {(name, default) for name, default, _ in options(DCGAN)}
+    (kernel,) = (text for name, _, text in options(DCGAN) if name == "kernel")
+    assert kernel.endswith("(whole number, at least 3 and at most 7, or growing)")
+    (labels,) = (default for name, default, _ in options(BCE) if name == "real_labels")
+    assert labels == "[1.0, 1.0]"
 
 
 def test_set_takes_toml_or_else_text() -> None:
@@ -118,14 +136,24 @@ def test_a_length_in_steps_outdoes_one_in_epochs_of_a_layer_below() -> None:
     assert both.total_steps(640) == 20  # 2 epochs of 10 batches
 
 
+@pytest.mark.parametrize("unit", ["epochs", "steps", "images"])
+def test_a_later_length_replaces_one_in_any_other_unit(unit: str) -> None:
+    recipe = layer({"train.epochs": 7, "train.steps": 70, "train.images": 700}, source="recipe r.toml")
+    train = resolve(layer({f"train.{unit}": 3}), recipe).train
+    assert {u: getattr(train, u) for u in ("epochs", "steps", "images")} == {
+        "epochs": None, "steps": None, "images": None, unit: 3
+    }  # fmt: skip
+    assert settings(100, train__epochs=None, train__images=100).total_steps(100) == 13
+
+
 def test_an_epoch_shows_each_image_once_and_rounds_up() -> None:
     assert settings(36_740, train__batch_size=64).steps_per_epoch(36_740) == 575
     assert settings(100, train__batch_size=8, train__d_steps=5).steps_per_epoch(100) == 3
 
 
 def test_a_batch_shrinks_to_few_images_unless_it_was_asked_for() -> None:
-    few = resolve(layer({"data.count": 25}))
-    assert (few.train.batch_size, few.sources["train.batch_size"]) == (16, "25 images")
+    few = resolve(layer({"data.count": 15}))
+    assert (few.train.batch_size, few.sources["train.batch_size"]) == (8, "15 images")
     with pytest.raises(GanctlError, match=r"only 25 images; try --batch-size 16"):
         resolve(layer({"data.count": 25, "train.batch_size": 64}))
     limited = resolve(layer({"data.limit": 10}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -256,7 +257,7 @@ def test_frozen_parameters_stay_as_they_are() -> None:
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c.safetensors", trainer(40), 0)
-    for change, key in (({"optim__g__lr": 0.01}, "optim.g.lr was 0.0005"), ({"optim__d__name": "sgd"}, "optim.d.name")):
+    for change, key in (({"optim__g__lr": 0.01}, "optim.g.lr was 0.0002"), ({"optim__d__name": "sgd"}, "optim.d.name")):
         with pytest.raises(GanctlError, match=key):
             checkpoint.load(tmp_path / "c.safetensors", trainer(40, **change))
     checkpoint.load(tmp_path / "c.safetensors", trainer(40, train__epochs=9, train__log_every=1, train__keep=5))
@@ -305,3 +306,87 @@ def test_spectral_normalisation_survives_a_resume(tmp_path: Path) -> None:
     checkpoint.load(tmp_path / "c.safetensors", second)
     list(second.run())
     assert_same(state(whole), state(second))
+
+
+@pytest.mark.parametrize(
+    ("decay", "start", "factors"),
+    [
+        ("linear", 0.0, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ("linear", 0.5, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),
+        ("cosine", 0.0, [(1 + math.cos(math.pi * i / 10)) / 2 for i in range(10)]),
+    ],
+)
+def test_the_learning_rate_falls_as_it_is_told_to(decay: str, start: float, factors: list[float]) -> None:
+    made = trainer(40, optim__d__decay=decay, optim__d__decay_from=start, optim__d__lr=1e-3)
+    rates = [made.d_optimiser.param_groups[0]["lr"] for report in made.run() if report.step]
+    assert rates == pytest.approx([1e-3 * factor for factor in factors])
+    assert made.g_optimiser.param_groups[0]["lr"] == 2e-4
+
+
+def test_gradients_are_clipped_to_a_norm_of_all_together() -> None:
+    """One step of plain gradient descent moves the weights as far as the rate times the clipped norm."""
+    sgd = {"optim__d__name": "sgd", "optim__d__lr": 1.0, "train__steps": 1}
+
+    def moved(**changes: object) -> float:
+        made = trainer(40, **sgd, **changes)
+        before = [p.detach().clone() for p in made.discriminator.parameters()]
+        for _ in made.run():
+            pass
+        pairs = zip(made.discriminator.parameters(), before, strict=True)
+        return float(torch.cat([(new.detach() - old).flatten() for new, old in pairs]).norm())
+
+    far = moved()
+    assert moved(optim__d__clip=far / 3) == pytest.approx(far / 3, rel=1e-3)
+    assert moved(optim__d__clip=far * 3) == pytest.approx(far, rel=1e-6)
+
+
+def test_a_length_in_images_counts_those_that_the_discriminator_sees() -> None:
+    made = trainer(40, train__images=100, train__epochs=None, train__d_steps=3)
+    for _ in made.run():
+        pass
+    assert made.step == 5  # of 3 times 8 images
+    assert made.images == 120
+
+
+def seen_by(**changes: object) -> list[Tensor]:
+    """Return all that the discriminator is shown in one step."""
+    made = trainer(40, train__steps=1, **changes)
+    seen: list[Tensor] = []
+    made.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    for _ in made.run():
+        pass
+    return seen
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_discriminator_sees_real_and_fake_with_noise_in_both_networks_steps(joint: bool) -> None:
+    plain = seen_by(train__joint=joint, flip=False)
+    noisy = seen_by(train__joint=joint, flip=False, augment__noise=0.5)
+    assert len(plain) == len(noisy) == (2 if joint else 3)
+    # Latents are drawn before noise is, so that the discriminator's step sees the same images beneath.
+    for before, after in zip(plain[:-1], noisy[:-1], strict=True):
+        assert float((after - before).std()) == pytest.approx(0.5, rel=0.05)
+    assert noisy[-1].abs().max() > 1.2
+
+
+def test_a_run_with_everything_on_resumes_exactly(tmp_path: Path) -> None:
+    changes = {
+        "arch__d_norm": "spectral", "arch__dropout": 0.2, "loss__label_noise": 0.1, "loss__real_labels": [0.8, 1.1],
+        "loss__r1_weight": 0.1, "loss__penalty_every": 3, "augment__noise": 0.1, "augment__translation": True,
+        "augment__colour": True, "augment__cutout": True, "optim__g__decay": "cosine", "optim__d__decay": "linear",
+        "optim__d__clip": 1.0, "train__d_steps": 2, "train__epochs": 4,
+    }  # fmt: skip
+    whole = trainer(40, **changes)
+    for _ in whole.run():
+        pass
+    first = trainer(40, **changes)
+    for report in first.run():
+        if report.step == 5:
+            break
+    checkpoint.save(tmp_path / "step", first, 0)
+    second = trainer(40, **changes)
+    checkpoint.load(tmp_path / "step", second)
+    for _ in second.run():
+        pass
+    assert second.step == whole.step == 12
+    assert_same(state(second), state(whole))

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganctl.api import Architecture, DataSpec, Networks
+from ganctl.api import Architecture, DataSpec, Judgement, Networks
 from ganctl.errors import GanctlError
-from ganctl.nn import Norm, has_own_bias, init_normal, normalised
+from ganctl.nn import (
+    ClassEmbedding,
+    Conditioning,
+    Head,
+    Norm,
+    bounded,
+    check_classes,
+    has_own_bias,
+    init_normal,
+    normalised,
+)
 
 MIN_SIZE, MAX_SIZE = 16, 256
 
@@ -28,65 +39,17 @@ def halvings(size: int, kernel: int) -> list[int]:
     return sides
 
 
-class Generator(nn.Module):
-    """Latents (N, Z) -> images (N, C, size, size) in [-1, 1]."""
-
-    def __init__(self, data: DataSpec, latent_dim: int, widths: Sequence[int], kernel: int, norm: Norm) -> None:
-        super().__init__()
-        sides = halvings(data.size, kernel)[::-1]
-        bias = not has_own_bias(norm)
-        layers = [
-            *normalised(nn.ConvTranspose2d(latent_dim, widths[0], sides[0], bias=bias), norm, widths[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for i, (side, target) in enumerate(pairwise(sides)):
-            last = i == len(widths) - 1
-            width = data.channels if last else widths[i + 1]
-            padding = (kernel - 1) // 2
-            up = nn.ConvTranspose2d(
-                widths[i], width, kernel, stride=2, padding=padding, bias=bias and not last,
-                output_padding=target - ((side - 1) * 2 - 2 * padding + kernel),
-            )  # fmt: skip
-            layers += [up, nn.Tanh()] if last else [*normalised(up, norm, width), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers)
-        init_normal(self)
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Draw an image from each latent."""
-        return self.layers(latents[:, :, None, None])
-
-
-class Discriminator(nn.Module):
-    """Images (N, C, size, size) -> logits (N,)."""
-
-    def __init__(self, data: DataSpec, widths: Sequence[int], kernel: int, norm: Norm, slope: float) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = data.channels
-        for i, width in enumerate(widths):
-            # The first layer sees pixels and is not batch-normalised, or a uniform tint would be invisible to it.
-            own: Norm = norm if i or norm == "spectral" else "none"
-            down = nn.Conv2d(
-                channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=i > 0 and not has_own_bias(norm)
-            )
-            layers += [*normalised(down, own, width), nn.LeakyReLU(slope, inplace=True)]
-            channels = width
-        head = nn.Conv2d(channels, 1, halvings(data.size, kernel)[-1], bias=False)
-        layers += normalised(head, "spectral" if norm == "spectral" else "none", 1)
-        self.layers = nn.Sequential(*layers)
-        init_normal(self)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge each image; larger means more real."""
-        return torch.flatten(self.layers(images))
-
-
 class DCGAN(Architecture):
     """Strided convolutions, batch normalisation, ReLU in the generator and LeakyReLU in the discriminator.
 
     At 64 px with 64 filters and 100 latents it is the network of Radford et al. 2016 (arXiv:1511.06434): 3.58 M
     parameters in the generator and 2.77 M in the discriminator. Other sizes, 16 to 256 px, have as many layers as it
     takes to halve the side to between 4 and 7 px. Filters double with each halving, up to eight times the width.
+
+    Conditioning multiplies the latents by learnt numbers of their class. ``embedding`` shows the discriminator a class
+    as one more channel of the image (Mirza & Osindero 2014, arXiv:1411.1784); with ``auxiliary`` it has to tell the
+    class (Odena et al. 2017, arXiv:1610.09585; for ``--loss acgan``); with ``projection`` it weighs its features by it
+    (Miyato & Koyama 2018, arXiv:1802.05637).
     """
 
     api_version = 1
@@ -97,22 +60,172 @@ class DCGAN(Architecture):
     )
     g_width: int | None = Field(default=None, ge=1, le=1024, description="the generator's width, where it differs")
     d_width: int | None = Field(default=None, ge=1, le=1024, description="the discriminator's width, where it differs")
-    kernel: int = Field(default=4, ge=3, le=7, description="side of the convolutions' kernels, in pixels")
-    slope: float = Field(default=0.2, ge=0, lt=1, description="of the discriminator's LeakyReLU below zero")
+    kernel: Annotated[int, Field(ge=3, le=7)] | Literal["growing"] = Field(
+        default=4, description="side of the convolutions' kernels, 3 to 7 pixels, or growing: 2i + 1 in layer i"
+    )
+    slope: float = Field(default=0.2, ge=0, lt=1, description="of LeakyReLU below zero")
+    g_activation: Literal["relu", "leaky"] = Field(default="relu", description="the generator's activation")
     g_norm: Norm = Field(default="batch", description="normalisation of the generator")
+    g_norm_last: bool = Field(default=False, description="normalise after the generator's activations, not before")
     d_norm: Norm = Field(default="batch", description="normalisation of the discriminator")
+    stem: Literal["transposed", "dense"] = Field(
+        default="transposed", description="how the generator begins: a transposed convolution, or a dense layer"
+    )
+    last: Literal["transposed", "conv"] = Field(
+        default="transposed", description="what draws the image: the last doubling, or a convolution after it"
+    )
+    output: Literal["tanh", "sigmoid"] = Field(
+        default="tanh", description="the generator's last activation; a sigmoid's range is scaled to that of the images"
+    )
+    head: Literal["conv", "dense"] = Field(
+        default="conv", description="how the discriminator ends: a convolution, or flattened, dropout and dense"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="after each of the discriminator's convolutions")
+    head_dropout: float = Field(default=0.0, ge=0, lt=1, description="before a dense head")
+    conditioning: Conditioning = Field(default="none", description="how the networks know classes")
 
     def build(self, data: DataSpec) -> Networks:
-        """Return both networks, initialised with N(0, 0.02). Raise :class:`GanctlError` outside 16 to 256 px."""
+        """Return both networks, initialised with N(0, 0.02).
+
+        Raise :class:`GanctlError` outside 16 to 256 px, and for conditioning without classes.
+        """
         if not MIN_SIZE <= data.size <= MAX_SIZE:
             raise GanctlError(
                 f"dcgan draws {MIN_SIZE} to {MAX_SIZE} px, not {data.size}; choose such a data.size (--size)"
             )
-        levels = len(halvings(data.size, self.kernel)) - 1
-        multiples = [min(2**i, 8) for i in range(levels)]
-        g_widths = [(self.g_width or self.width) * m for m in reversed(multiples)]
-        d_widths = [(self.d_width or self.width) * m for m in multiples]
-        return Networks(
-            Generator(data, self.latent_dim, g_widths, self.kernel, self.g_norm),
-            Discriminator(data, d_widths, self.kernel, self.d_norm, self.slope),
+        if self.head_dropout and self.head != "dense":
+            raise GanctlError("arch.head_dropout comes before a dense head; set arch.head=dense, or arch.dropout")
+        check_classes(self.conditioning, data)
+        networks = Networks(Generator(self, data), Discriminator(self, data))
+        for network in networks:
+            init_normal(network)
+        return networks
+
+    def hints(self, data: DataSpec) -> Sequence[str]:
+        """Warn of the checkerboards of kernels that the stride does not divide."""
+        if self.kernel == "growing" or self.kernel % 2:
+            return [
+                f"arch.kernel={self.kernel} and stride 2 overlap unevenly, which can leave a checkerboard in images; "
+                "4 does not"
+            ]
+        return ()
+
+    def sides(self, size: int) -> list[int]:
+        """Return the sides of the feature maps, from the image's on."""
+        return halvings(size, self.kernels(1)[0])
+
+    def kernels(self, count: int) -> list[int]:
+        """Return the kernels of *count* layers in the order in which they are passed."""
+        return [2 * i + 3 if self.kernel == "growing" else self.kernel for i in range(count)]
+
+    def widths(self, levels: int, own: int | None) -> list[int]:
+        """Return the filters of *levels* layers, from the one nearest the image on; *own* replaces ``width``."""
+        return [(own or self.width) * min(2**i, 8) for i in range(levels)]
+
+
+class DenseStem(nn.Linear):
+    """Latents (N, Z, 1, 1) -> the first feature map (N, width, side, side)."""
+
+    def __init__(self, latent_dim: int, width: int, side: int, bias: bool) -> None:
+        super().__init__(latent_dim, width * side**2, bias)
+        self.shape = (width, side, side)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents."""
+        return super().forward(latents.flatten(1)).reshape(-1, *self.shape)
+
+
+class Generator(nn.Module):
+    """Latents (N, Z), and labels (N,) or shares of classes (N, K) -> images (N, C, size, size) in [-1, 1]."""
+
+    def __init__(self, options: DCGAN, data: DataSpec) -> None:
+        super().__init__()
+        sides = options.sides(data.size)[::-1]
+        widths = options.widths(len(sides) - 1, options.g_width)[::-1]
+        self.embedding: ClassEmbedding | None = None
+        if options.conditioning != "none":
+            self.embedding = ClassEmbedding(len(data.classes), options.latent_dim)
+
+        def hidden(layer: nn.Module, width: int) -> list[nn.Module]:
+            leaky = options.g_activation == "leaky"
+            activation = nn.LeakyReLU(options.slope, inplace=True) if leaky else nn.ReLU(inplace=True)
+            layer, *norm = normalised(layer, options.g_norm, width)
+            return [layer, activation, *norm] if options.g_norm_last else [layer, *norm, activation]
+
+        bias = not has_own_bias(options.g_norm)
+        if options.stem == "dense":
+            layers = hidden(DenseStem(options.latent_dim, widths[0], sides[0], bias), widths[0])
+        else:
+            layers = hidden(nn.ConvTranspose2d(options.latent_dim, widths[0], sides[0], bias=bias), widths[0])
+        *kernels, last_kernel = options.kernels(len(sides))
+        for i, (side, target) in enumerate(pairwise(sides)):
+            draws = i == len(widths) - 1 and options.last == "transposed"
+            width = data.channels if draws else widths[min(i + 1, len(widths) - 1)]
+            padding = (kernels[i] - 1) // 2
+            up = nn.ConvTranspose2d(
+                widths[i], width, kernels[i], stride=2, padding=padding, bias=bias and not draws,
+                output_padding=target - ((side - 1) * 2 - 2 * padding + kernels[i]),
+            )  # fmt: skip
+            layers += [up] if draws else hidden(up, width)
+        if options.last == "conv":
+            before, after = (last_kernel - 1) // 2, last_kernel // 2
+            layers.append(nn.ZeroPad2d((before, after, before, after)))
+            layers.append(nn.Conv2d(widths[-1], data.channels, last_kernel, bias=False))
+        self.layers = nn.Sequential(*layers)
+        self.sigmoid = options.output == "sigmoid"
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Draw an image from each latent."""
+        if self.embedding is not None:
+            latents = latents * self.embedding(labels)
+        images = self.layers(latents[:, :, None, None])
+        return 2 * images.sigmoid() - 1 if self.sigmoid else images.tanh()
+
+
+class Discriminator(nn.Module):
+    """Images (N, C, size, size), and labels (N,) -> logits (N,), or with class logits (N, K)."""
+
+    def __init__(self, options: DCGAN, data: DataSpec) -> None:
+        super().__init__()
+        norm, spectral = options.d_norm, options.d_norm == "spectral"
+        sides = options.sides(data.size)
+        widths = options.widths(len(sides) - 1, options.d_width)
+        channels, classes = data.channels, len(data.classes)
+        self.sigmoid = options.output == "sigmoid"
+        self.embedding: ClassEmbedding | None = None
+        if options.conditioning == "embedding":
+            self.embedding = ClassEmbedding(classes, data.size**2)
+            channels += 1
+
+        layers: list[nn.Module] = []
+        for i, (width, kernel) in enumerate(zip(widths, options.kernels(len(widths)), strict=True)):
+            # The first layer sees pixels and is not batch-normalised, or a uniform tint would be invisible to it.
+            own: Norm = norm if i or spectral else "none"
+            down = nn.Conv2d(
+                channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=i > 0 and not has_own_bias(norm)
+            )
+            layers += [*normalised(down, own, width), nn.LeakyReLU(options.slope, inplace=True)]
+            layers += [nn.Dropout(options.dropout)] if options.dropout else []
+            channels = width
+        self.layers = nn.Sequential(*layers)
+
+        def ending(outputs: int) -> nn.Module:
+            if options.head == "conv":
+                return bounded(nn.Conv2d(channels, outputs, sides[-1], bias=False), spectral)
+            dense = bounded(nn.Linear(channels * sides[-1] ** 2, outputs), spectral)
+            return nn.Sequential(nn.Flatten(), nn.Dropout(options.head_dropout), dense)
+
+        projects = options.conditioning == "projection"
+        self.head = Head(
+            ending(1),
+            classifier=ending(classes) if options.conditioning == "auxiliary" else None,
+            projection=bounded(nn.Linear(classes, channels, bias=False), spectral) if projects else None,
         )
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor | Judgement:
+        """Judge each image; larger means more real."""
+        if self.sigmoid:
+            images = (images + 1) / 2
+        if self.embedding is not None:
+            images = torch.cat([images, self.embedding(labels).reshape(-1, 1, *images.shape[2:])], dim=1)
+        return self.head(self.layers(images), labels)

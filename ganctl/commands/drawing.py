@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ganctl import checkpoint, files, sampling, weights
 from ganctl.display import Display
-from ganctl.errors import GanctlError, plain
+from ganctl.errors import GanctlError, did_you_mean, plain
 from ganctl.run import Run, open_run
 from ganctl.video import write_film
 
 
-def sample(source: Path, count: int, seed: int, truncation: float | None, output: Path | None, shown: Display) -> None:
-    """Draw *count* images to a sheet, or to a folder of single images."""
+def sample(
+    source: Path,
+    count: int | None,
+    seed: int,
+    label: str | None,
+    truncation: float | None,
+    output: Path | None,
+    shown: Display,
+) -> None:
+    """Draw *count* images, of one class if it is named, to a sheet, or to a folder of single images."""
     file = _weights_file(source)
     trained = weights.load(file)
     output = output or file.with_name("sample.png")
-    points = sampling.latents(seed, count, trained.architecture.latent_dim, truncation)
-    blocks = sampling.draw(trained.network, points, sampling.sheet_labels(count, len(trained.header.data.classes)))
+    classes = trained.header.data.classes
+    dim = trained.architecture.latent_dim
+    points, labels, columns = sampling.layout(trained.network, dim, len(classes), seed, count, truncation)
+    if label is not None:
+        (number,) = _labels([label], trained, file)
+        points = sampling.latents(seed, count or sampling.COLUMNS**2, dim, truncation)
+        labels, columns = torch.full((len(points),), number), math.ceil(math.sqrt(len(points)))
+    count = len(points)
+    blocks = sampling.draw(trained.network, points, labels)
     if output.suffix.lower() == ".png":
         with files.replacing(output) as path:
-            sampling.picture(sampling.grid(np.concatenate(list(blocks)))).save(path, format="PNG")
+            sampling.picture(sampling.grid(np.concatenate(list(blocks)), columns)).save(path, format="PNG")
         shown.note(f"{plain(output)}: {count} images")
         return
     if output.suffix or output.is_file():
@@ -42,28 +59,83 @@ def sample(source: Path, count: int, seed: int, truncation: float | None, output
     shown.note(f"{plain(output)}/: {count} images")
 
 
-def walk(source: Path, output: Path | None, seconds: float, seed: int, shown: Display, fps: int = 24) -> None:
-    """Film a few walks side by side, each from one latent to the next and back to the first."""
+def walk(
+    source: Path, output: Path | None, seconds: float, seed: int, names: Sequence[str], shown: Display, fps: int = 24
+) -> None:
+    """Film a few walks side by side, each from one latent to the next and back to the first.
+
+    With the name of one class they stay in it; with several, the latents stay and each walk goes from class to class.
+    """
     file = _weights_file(source)
     trained = weights.load(file)
+    chosen = _labels(names, trained, file)
     size = trained.header.data.size
     columns = min(max(512 // size, 1), 4)
+    paths = columns**2
     classes = len(trained.header.data.classes)
-    labels = torch.arange(columns**2) % classes if classes else None
+    dim = trained.architecture.latent_dim
     count = max(round(seconds * fps), 1)
     stops = max(round(seconds / 2), 2)
     output = output or file.with_name("walk.mp4")
 
+    def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
+        if len(chosen) > 1:
+            still = sampling.latents(seed, paths, dim)
+            for shares in sampling.class_walk(chosen, classes, paths, count):
+                yield still, shares
+        else:
+            of_each = torch.arange(paths) % classes if classes else None
+            labels = torch.full((paths,), chosen[0]) if chosen else of_each
+            for points in sampling.walk(seed, paths, dim, count, stops):
+                yield points, labels
+
     def frames() -> Iterator[NDArray[np.uint8]]:
-        for points in sampling.walk(seed, columns**2, trained.architecture.latent_dim, count, stops):
+        for points, labels in steps():
             cells = np.concatenate(list(sampling.draw(trained.network, points, labels)))
             picture = sampling.grid(cells)
             yield np.broadcast_to(picture, (*picture.shape[:2], 3))
 
+    if len(chosen) > 1:
+        _check_mixes(trained, file)
     side = size * columns
     progress = partial(shown.progress, "filming")
     written = write_film(output, frames(), fps=fps, size=(side, side), total=count, progress=progress)
     shown.note(f"{plain(output)}: {written} frames, {written / fps:.1f} s")
+
+
+def _labels(names: Sequence[str], trained: weights.Trained, file: Path) -> list[int]:
+    """Return the numbers of the classes of *names*, which may be numbers already.
+
+    Raise :class:`GanctlError` for a name that is none, and where the generator does not heed classes.
+    """
+    classes = trained.header.data.classes
+    if names and not sampling.tells_classes(trained.network, trained.architecture.latent_dim, len(classes)):
+        why = "its data had no classes" if len(classes) < 2 else "it was trained without conditioning"
+        raise GanctlError(
+            f"--label: {plain(file)} draws all classes alike, for {why}; "
+            "train with --loss acgan, or with --set arch.conditioning=projection, on images in class folders"
+        )
+    numbers = []
+    for name in names:
+        if name in classes:
+            numbers.append(classes.index(name))
+        elif name.isdecimal() and int(name) < len(classes):
+            numbers.append(int(name))
+        else:
+            raise GanctlError(f"--label: there is no class {plain(name)!r}{did_you_mean(name, classes)}")
+    return numbers
+
+
+def _check_mixes(trained: weights.Trained, file: Path) -> None:
+    """Raise :class:`GanctlError` where the generator takes no shares of classes."""
+    classes = len(trained.header.data.classes)
+    try:
+        next(sampling.draw(trained.network, torch.zeros(1, trained.architecture.latent_dim), torch.eye(classes)[:1]))
+    except Exception as error:
+        raise GanctlError(
+            f"{plain(file)}: {trained.header.architecture} of {trained.header.package} draws whole classes only; "
+            "name one --label, and walk within it"
+        ) from error
 
 
 def export(run: Run, output: Path | None, which: str, ema: bool | None, shown: Display) -> None:

@@ -27,12 +27,18 @@ def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: 
     load_init(trainer)
     for line in trainer.settings.skipped:
         shown.note(line, style="dim")
-    run = make(out, overwrite, config_text(trainer, packed))
-    return _train(trainer, run, shown, 0)
+    _hint(settings, shown)
+    with make(out, overwrite, config_text(trainer, packed)) as run:
+        return _train(trainer, run, shown, 0)
 
 
 def resume(run: Run, user: Layer, shown: Display) -> int:
     """Go on with *run*. Return the number of the signal that ended it early, or 0."""
+    with run.hold():
+        return _resume(run, user, shown)
+
+
+def _resume(run: Run, user: Layer, shown: Display) -> int:
     run.sweep()
     saved = run.saved()
     layers = Layers(user, read_recipe(run.config), begun=bool(saved))
@@ -89,6 +95,7 @@ def dry_run(user: Layer, recipe: Layer, shown: Display) -> None:
     shown.table([(key, value, source) for key, value, source in settings.rows()], ("setting", "value", "from"))
     for line in settings.skipped:
         shown.note(f"skipped: {line}")
+    _hint(settings, shown)
     summary = summarise(settings)
     for name, lines in (("generator", summary.generator), ("discriminator", summary.discriminator)):
         total = sum(line.parameters for line in lines)
@@ -101,6 +108,11 @@ def dry_run(user: Layer, recipe: Layer, shown: Display) -> None:
         shown.note(f"first needs {description.needs}")
     shown.note(_length(settings))
     shown.note(f"about {summary.memory_mb:,.0f} MB of memory at batch {settings.train.batch_size}")
+
+
+def _hint(settings: Settings, shown: Display) -> None:
+    for line in settings.architecture.hints(settings.spec):
+        shown.note(f"hint: {plain(line)}", style="yellow")
 
 
 def _length(settings: Settings) -> str:

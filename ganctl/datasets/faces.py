@@ -428,10 +428,8 @@ class Faces(Dataset):
             "data.size": 32,
             "data.limit": 4_000,
             "arch.width": 16,
-            "train.epochs": 12,
-            "train.batch_size": 32,
-            "optim.g.lr": 5e-4,
-            "optim.d.lr": 5e-4,
+            "train.steps": 3_000,
+            "train.batch_size": 16,
         }
     )
 

@@ -1,0 +1,233 @@
+"""Runs side by side: the settings in which they differ, and the figures that they came to. No torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+from ganctl.config import flatten
+from ganctl.errors import GanctlError, plain
+from ganctl.run import Run, open_run
+
+NOTE = (
+    "Best is the lowest loss, the score or accuracy nearest 0.5, as an even game has it, and the highest speed; "
+    "figures are means over an epoch."
+)
+
+BOOKKEEPING = ("log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep")
+"""Of the table train: what does not change what is learned."""
+
+PLACE = ("kind", "step", "epoch", "images", "seconds")
+"""What a row of metrics.jsonl says of itself; the rest are figures."""
+
+Rows: TypeAlias = list[tuple[str, ...]]
+"""Of a table; the first is its header."""
+
+
+class Figure(NamedTuple):
+    """What became of a figure over the epochs. A value that is not finite is None, and worse than any other."""
+
+    final: float | None
+    best: float | None
+    best_epoch: int | None
+    worst: float | None
+    worst_epoch: int | None
+
+
+NO_FIGURE = Figure(None, None, None, None, None)
+
+
+class Column(NamedTuple):
+    """One run. What has no row yet is None."""
+
+    run: str
+    settings: Mapping[str, Any]
+    """Those in which the runs differ, by dotted key; a run that has no value lacks the key."""
+    steps: int | None
+    images: int | None
+    minutes: float | None
+    figures: Mapping[str, Figure]
+
+
+def find_runs(paths: Iterable[Path]) -> list[Run]:
+    """Return the runs at *paths*, each once; a folder that is no run stands for those in it.
+
+    Raise :class:`GanctlError` for a path where there is neither.
+    """
+    runs: dict[Path, Run] = {}
+    for path in paths:
+        inside = []
+        if path.is_dir() and not Run(path).config.is_file():
+            inside = sorted((folder for folder in path.iterdir() if Run(folder).config.is_file()), key=_by_number)
+            if not inside:
+                raise GanctlError(f"{plain(path)} is neither a run folder nor a folder of them")
+        for folder in inside or [path]:
+            runs.setdefault(folder.resolve(), open_run(folder))
+    return list(runs.values())
+
+
+def _by_number(path: Path) -> list[float | str]:
+    """Order names as people do: slope=0.05 before slope=0.1, and width=8 before width=16."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.name)
+    return [float(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def compare(runs: Sequence[Run]) -> list[Column]:
+    """Read *runs*, of which any may be still in training."""
+    settings = [_settings(run) for run in runs]
+    differing = [
+        key
+        for key in dict.fromkeys(key for each in settings for key in each)
+        if any(key not in each or each[key] != settings[0].get(key) for each in settings)
+    ]
+    names = [plain(run.path.resolve().name) for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    return [
+        _column(name, {key: each[key] for key in differing if key in each}, run)
+        for name, each, run in zip(names, settings, runs, strict=True)
+    ]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    tables = {name: table for name, table in run.tables().items() if name != "ganctl"}
+    return {key: value for key, value in flatten(tables) if key not in {f"train.{name}" for name in BOOKKEEPING}}
+
+
+def _column(name: str, settings: Mapping[str, Any], run: Run) -> Column:
+    rows = [row for row in run.rows() if row.get("kind") in ("step", "epoch")]
+    place = rows[-1] if rows else {}
+    steps, images, seconds = (_number(place.get(key)) for key in ("step", "images", "seconds"))
+    return Column(
+        name,
+        settings,
+        None if steps is None else int(steps),
+        None if images is None else int(images),
+        None if seconds is None else round(seconds / 60, 2),
+        _figures([row for row in rows if row["kind"] == "epoch" and isinstance(row.get("epoch"), int)]),
+    )
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Return what became of each figure in *rows*, one an epoch, which are in order."""
+    figures = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in PLACE):
+        course = [(_number(row[name]), int(row["epoch"])) for row in rows if name in row]
+        badness = _badness(name)
+        finite = [(value, epoch) for value, epoch in course if value is not None]
+        best, best_epoch = min(finite, key=lambda at: badness(at[0]), default=(None, None))
+        lost = next((epoch for value, epoch in course if value is None), None)
+        worst, worst_epoch = max(finite, key=lambda at: badness(at[0])) if lost is None else (None, lost)
+        figures[name] = Figure(course[-1][0], best, best_epoch, worst, worst_epoch)
+    return figures
+
+
+def _badness(name: str) -> Callable[[float], float]:
+    """Return what is the lower, the better the figure called *name* is."""
+    if name.startswith("score_") or name == "accuracy_d":
+        return lambda value: abs(value - 0.5)
+    if name == "images_per_second":
+        return lambda value: -value
+    return lambda value: value
+
+
+def _number(value: object) -> float | None:
+    """Return *value* if it is a finite number. (Of an integer beyond all floats, there is no float.)"""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        return float(value)
+    return None
+
+
+def table(columns: Sequence[Column]) -> Rows:
+    """Return a table with a column a run, its cells in words."""
+    rows = [("", *(column.run for column in columns))]
+    for key in _keys(column.settings for column in columns):
+        rows.append((key, *("" if key not in c.settings else plain(c.settings[key]) for c in columns)))
+    rows.append(("steps", *("" if column.steps is None else f"{column.steps:,}" for column in columns)))
+    rows.append(("images", *("" if column.images is None else f"{column.images:,}" for column in columns)))
+    rows.append(("minutes", *("" if column.minutes is None else f"{column.minutes:.1f}" for column in columns)))
+    for key in _keys(column.figures for column in columns):
+        figures = [column.figures.get(key) for column in columns]
+        rows.append((plain(key), *("" if f is None else _cell(f.final) for f in figures)))
+        rows.append((f"{plain(key)} best", *("" if f is None else _cell(f.best, f.best_epoch) for f in figures)))
+        rows.append((f"{plain(key)} worst", *("" if f is None else _cell(f.worst, f.worst_epoch) for f in figures)))
+    return rows
+
+
+def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(key for table in tables for key in table))
+
+
+def _cell(value: float | None, epoch: int | None = None) -> str:
+    words = "not finite" if value is None else f"{value:.4g}"
+    return words if epoch is None else f"{words} (epoch {epoch})"
+
+
+def fitting(rows: Rows) -> Iterator[Rows]:
+    """Cut a table, between columns, into such as the terminal is wide enough for; each has the first column."""
+    room = shutil.get_terminal_size().columns
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    chosen: list[int] = []
+    for number in range(1, len(widths)):
+        if chosen and widths[0] + sum(widths[n] for n in chosen) + widths[number] > room:
+            yield [(row[0], *(row[n] for n in chosen)) for row in rows]
+            chosen = []
+        chosen.append(number)
+    yield [(row[0], *(row[n] for n in chosen)) for row in rows]
+
+
+def as_json(columns: Sequence[Column]) -> str:
+    """Return a list of objects, one a run."""
+    objects = [
+        column._asdict() | {"figures": {name: figure._asdict() for name, figure in column.figures.items()}}
+        for column in columns
+    ]
+    return json.dumps(objects, indent=2, default=str) + "\n"
+
+
+def as_csv(columns: Sequence[Column]) -> str:
+    """Return a row a run, a cell a value; what a run does not have, or is not finite, is empty."""
+    settings, figures = _keys(column.settings for column in columns), _keys(column.figures for column in columns)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = [f"{name}_{part}" for name in figures for part in Figure._fields]
+    writer.writerow(["run", *settings, "steps", "images", "minutes", *parts])
+    for column in columns:
+        row = [column.run, *(column.settings.get(key) for key in settings)]
+        row += [column.steps, column.images, column.minutes]
+        writer.writerow(row + [value for name in figures for value in column.figures.get(name, NO_FIGURE)])
+    return text.getvalue()
+
+
+def as_markdown(columns: Sequence[Column]) -> str:
+    """Return a Markdown table with a column a run."""
+    header, *rows = ([_escaped(cell) for cell in row] for row in table(columns))
+    lines = [header, ["---", *["---:"] * len(columns)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{NOTE}\n"
+
+
+def _escaped(cell: str) -> str:
+    """Return *cell* so that Markdown shows it as it is; an underscore within a word means nothing there."""
+    return re.sub(r"[\\`*\[\]<>|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", cell)
+
+
+FORMS: Mapping[str, Callable[[Sequence[Column]], str]] = MappingProxyType(
+    {"json": as_json, "csv": as_csv, "md": as_markdown}
+)
+"""Files' endings, and what to write to such a file."""
+
+
+def form_of(path: Path) -> str:
+    """Return the form in which to write *path*, by its name. Raise :class:`GanctlError` where that does not tell."""
+    form = path.suffix[1:].lower()
+    if form not in FORMS:
+        raise GanctlError(f"-o {plain(path)}: name a .json, .csv or .md, or add --json, --csv or --markdown")
+    return form
