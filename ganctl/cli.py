@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 
@@ -15,6 +17,7 @@ from ganctl.errors import GanctlError, plain
 
 if TYPE_CHECKING:
     from ganctl.display import Display
+    from ganctl.run import Run
 
 app = typer.Typer(
     name="ganctl",
@@ -55,6 +58,19 @@ def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
     """Return an option that is a short form of a setting."""
     option: typer.models.OptionInfo = typer.Option(names, metavar=metavar, help=help)
     return option
+
+
+class Figures(StrEnum):
+    """The kinds of files that figures are written to."""
+
+    PNG = "png"
+    SVG = "svg"
+
+
+class WrongUsage(GanctlError):
+    """Options that do not go together."""
+
+    exit_code = 2
 
 
 class Terminated(BaseException):
@@ -281,6 +297,117 @@ def export(
 
 @app.command()
 @guarded
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder, or several to compare.")],
+    epoch: Annotated[int | None, flag("--epoch", "N", "Draw what happened within this epoch, and its images.")] = None,
+    output: Annotated[Path | None, flag("-o", "FOLDER", "Where to. [default: RUN/plots, or plots for several]")] = None,
+    form: Annotated[Figures | None, flag("--format", "png|svg", "Which files. [default: both]")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw losses, scores, accuracy, metrics, and the first kernels of the discriminator."""
+    with _extra("plot", "matplotlib"):
+        from ganctl.plot import plot as draw
+    from ganctl.run import open_run
+
+    forms = [form] if form else list(Figures)
+    opened: dict[Path, Run] = {}
+    for path in runs:
+        opened.setdefault(path.resolve(), open_run(path))
+    if epoch is not None and len(opened) > 1:
+        raise WrongUsage(f"--epoch shows one run, and these are {len(opened)}; name one of them")
+    with display(quiet) as shown:
+        drawn = draw(list(opened.values()), output, epoch, [form.value for form in forms])
+        for note in drawn.notes:
+            shown.note(note, style="yellow")
+        shown.note(f"{plain(drawn.folder)}/: {', '.join(drawn.figures)}, as {' and '.join(forms)}")
+
+
+@app.command()
+@guarded
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="What to try; examples/sweeps/ has some.")],
+    out: Annotated[
+        Path | None, flag("--out", "FOLDER", "The folder of the trials' run folders. [default: SWEEP]")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Trials at a time. [default: the file's, or 1]")
+    ] = None,
+    data: Source = None,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train every variant that a file lists. Given again, go on with what is not done."""
+    from ganctl.commands import sweeping
+    from ganctl.sweep import read_sweep
+
+    plan = read_sweep(file, _layer(sets, {"data.source": ("--data", data)}))
+    with display(quiet) as shown:
+        raise SystemExit(sweeping.sweep(plan, out or Path(file.stem), jobs or plan.jobs, part_of_a_sweep, shown))
+
+
+@guarded
+def part_of_a_sweep(prepare: Callable[[], None], task: Callable[[Display], int]) -> None:
+    """Be a process that a sweep has started."""
+    prepare()
+    with display() as shown:
+        _finish(task(shown))
+
+
+@app.command()
+@guarded
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of them.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON: a list of objects, one a run.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV: a row a run.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table: a column a run.")] = False,
+    output: Annotated[
+        Path | None, flag("-o", "FILE", "Write to a file: .json, .csv or .md, unless said otherwise.")
+    ] = None,
+) -> None:
+    """Put runs side by side: the settings in which they differ, and what came of it."""
+    from ganctl import compare, files
+
+    chosen = [form for form, wanted in (("json", json), ("csv", csv), ("md", markdown)) if wanted]
+    if len(chosen) > 1:
+        raise WrongUsage("choose one of --json, --csv and --markdown")
+    form = chosen[0] if chosen else compare.form_of(output) if output else None
+    columns = compare.compare(compare.find_runs(runs))
+    if output and form:
+        files.write(output, compare.FORMS[form](columns).encode())
+    elif form:
+        sys.stdout.write(compare.FORMS[form](columns))
+    else:
+        with display() as shown:
+            for header, *rows in compare.fitting(compare.table(columns)):
+                shown.table(rows, header)
+                shown.note()
+            shown.note(compare.NOTE)
+
+
+@app.command()
+@guarded
+def probe(
+    run: RunFolder,
+    layer: Annotated[str | None, flag("--layer", "NAME", "This layer alone. [default: each, and all together]")] = None,
+    images: Annotated[int, typer.Option(min=10, max=100_000, metavar="N", help="How many, and as many fakes.")] = 2000,
+    data: Annotated[str | None, flag("--data", "SOURCE", "The real images. [default: those of the run]")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Of what is drawn and held out.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Try how well a run's discriminator tells classes, and real from fake, against raw pixels and KNN."""
+    with _extra("probe", "sklearn", "scikit-learn"):
+        from ganctl.commands import probing
+    from ganctl.run import open_run
+
+    opened = open_run(run)
+    with display(quiet=as_json) as shown:
+        found = probing.probe(opened, layer, images, data, seed, shown)
+    if as_json:
+        print(found)
+
+
+@app.command()
+@guarded
 def plugins(
     check: Annotated[bool, typer.Option("--check", help="Load and test each.")] = False,
 ) -> None:
@@ -326,6 +453,17 @@ def data_check(
         looking.check_data(
             _layer(sets, {"data.source": ("SOURCE", source), "data.size": ("--size", size)}), output, shown
         )
+
+
+@contextmanager
+def _extra(command: str, module: str, package: str | None = None) -> Iterator[None]:
+    """Say how to install the extra that *command* needs, where *module*, which *package* has, cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module:
+            raise
+        raise GanctlError(f"ganctl {command} needs {package or module}: pip install 'ganctl[{command}]'") from error
 
 
 def _layer(sets: list[str] | None, flags: dict[str, tuple[str, object]]):  # type: ignore[no-untyped-def]
