@@ -33,9 +33,9 @@ def tiny(arch: str, loss: str, **changes: object) -> Settings:
     return settings(40, **values, **options, **changes)
 
 
-def train(chosen: Settings) -> None:
+def train(chosen: Settings, precision: torch.dtype = torch.float32) -> None:
     """Train three steps. Every figure and parameter is finite, every weight moves."""
-    made = Trainer(chosen, batches(40), CPU, torch.float32)
+    made = Trainer(chosen, batches(40), CPU, precision)
     networks = made.generator, made.discriminator
     before = [parameter.detach().clone() for network in networks for parameter in trainable(network)]
     rows = [row for report in made.run() for row in report.rows.values()]
@@ -89,6 +89,12 @@ def test_any_loss_takes_any_penalty_without_batch_normalisation(loss: str, penal
     reason = complaint(tiny("dcgan", loss, arch__d_norm="batch", **changes))
     assert "batch normalisation" in reason
     assert "arch.d_norm=layer" in reason
+
+
+@pytest.mark.parametrize("loss", OWN["loss"])
+def test_every_loss_trains_in_half_precision_with_a_penalty(loss: str) -> None:
+    penalised = "gp_weight" in registry.load("loss", loss).model_fields
+    train(tiny("dcgan", loss, arch__d_norm="layer", **{"loss__gp_weight": 10} if penalised else {}), torch.bfloat16)
 
 
 @pytest.mark.parametrize("loss", ["acgan", "bce"])
