@@ -22,7 +22,7 @@ from ganctl.errors import GanctlError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor, nn
+    from torch import Tensor, device, nn
 
 API_VERSION = 1
 """The contract that this ganctl speaks. A plugin states the one that it was written for."""
@@ -294,5 +294,54 @@ class Dataset(Plugin):
         return hashlib.sha256(self.model_dump_json().encode() + code).hexdigest()
 
 
+class Extractor(BaseModel):
+    """What turns images into the features that metrics compare. Metrics with equal extractors share one pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: ClassVar[int] = 32
+    """Images that are taken at a time; what fits into the processor's caches is quickest."""
+
+    def load(self, device: device, progress: Progress) -> Callable[[Tensor], Tensor]:
+        """Return what takes bytes (N, C, H, W) on *device*, of 1 or 3 channels, and returns features (N, F).
+
+        Raise :class:`GanctlError` where its weights are missing, or are not what they should be.
+        """
+        raise NotImplementedError
+
+    def protocol(self) -> Mapping[str, Any]:
+        """Return what features depend on, in plain types: ``{"extractor": ..., "weights": ..., "resize": ...}``."""
+        raise NotImplementedError
+
+
 class Metric(Plugin):
-    """A figure of how good images are. What it takes and returns is not settled yet: no command calls one."""
+    """Figures of how good generated images are, beside real ones.
+
+    It compares features, which are on the CPU: those of its :meth:`extractor`, or the images themselves.
+    """
+
+    lower_is_better: ClassVar[bool] = True
+    """Of each of its figures."""
+
+    def extractor(self) -> Extractor | None:
+        """Return what turns images into features; None, as by default: bytes (N, C, H, W) are the features."""
+        return None
+
+    def statistics(self, features: Tensor) -> Mapping[str, Tensor]:
+        """Return what :meth:`figures` needs to know of one set of images; by default its ``"features"``."""
+        return {"features": features}
+
+    def figures(self, real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """Compare two sets by their statistics, and return figures by name. The first is what "best" is judged by.
+
+        Raise :class:`GanctlError` where there are too few images to say anything.
+        """
+        raise NotImplementedError
+
+    def protocol(self) -> Mapping[str, Any]:
+        """Return what the figures depend on beside features and numbers of images; by default the options."""
+        return self.model_dump(mode="json")
+
+    def hints(self, reals: int, fakes: int) -> Sequence[str]:
+        """Say what is known to mislead with so many images, a line each."""
+        return ()

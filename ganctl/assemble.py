@@ -17,7 +17,7 @@ from ganctl import __version__, weights
 from ganctl import device as devices
 from ganctl.api import Progress
 from ganctl.checkpoint import KEY
-from ganctl.config import Settings
+from ganctl.config import BUILT_IN, Settings
 from ganctl.data.batches import Batches, choose
 from ganctl.data.decode import Target
 from ganctl.data.pack import Packed, pack
@@ -25,6 +25,7 @@ from ganctl.errors import GanctlError
 from ganctl.rehearsal import rehearse
 from ganctl.resolve import Layer, Value, resolve
 from ganctl.run import FORMAT, open_run
+from ganctl.summary import recorded
 from ganctl.trainer import Trainer
 
 
@@ -77,7 +78,7 @@ def assemble(layers: Layers, packed: Packed) -> Trainer:
 
 
 def config_text(trainer: Trainer, packed: Packed) -> str:
-    """Return config.toml: every resolved setting, and what it was resolved with."""
+    """Return config.toml: every resolved setting, where it came from, and what was made and trained with it."""
     settings = trainer.settings
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -87,6 +88,10 @@ def config_text(trainer: Trainer, packed: Packed) -> str:
         "images": len(trainer.batches),
         "pixels": packed.manifest.hash,
         "packages": {entry.package: entry.version for entry in settings.entries.values()},
+        "sources": {
+            key: origin for key, _, _ in settings.rows() if (origin := settings.origins.get(key, BUILT_IN)) != BUILT_IN
+        },
+        "networks": recorded(settings),
     }
     head = "# ganctl train --recipe FILE, with this as the file, repeats the run.\n\n"
     return head + tomli_w.dumps(settings.tables() | {"ganctl": about})

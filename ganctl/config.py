@@ -197,6 +197,8 @@ class Settings:
     """The registrations of the three plugins, by table: data, arch, loss."""
     sources: Mapping[str, str]
     """Where each key's value came from; a key that is not in it has its built-in value."""
+    origins: Mapping[str, str]
+    """The same; but for what a run's config.toml says, where that run had it from."""
     skipped: tuple[str, ...] = ()
     """What recipes wanted that does not apply, in words."""
 

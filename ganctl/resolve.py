@@ -52,6 +52,8 @@ class Value(NamedTuple):
     source: str
     text: str | None = None
     """What was typed, where that may also be meant as text."""
+    origin: str | None = None
+    """Where the run had it from whose config.toml this was read from."""
 
 
 class Layer(NamedTuple):
@@ -62,16 +64,27 @@ class Layer(NamedTuple):
     """The user's own layers are: there, a key that fits nothing is an error. Elsewhere it is skipped, and listed."""
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file, which is *what* in messages. Raise :class:`GanctlError` where that cannot be done."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GanctlError(f"cannot read the {what} {plain(path)}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise GanctlError(f"the {what} {plain(path)} is not TOML: {plain(error)}") from error
+
+
 def read_recipe(path: Path) -> Layer:
     """Read a TOML file of settings, a config.toml among them. Raise :class:`GanctlError` where that cannot be done."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GanctlError(f"cannot read the recipe {plain(path)}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise GanctlError(f"the recipe {plain(path)} is not TOML: {plain(error)}") from error
-    check_format(tables.pop("ganctl", {}), path)
-    return Layer({key: Value(value, f"recipe {plain(path)}") for key, value in flatten(tables)})
+    tables = read_toml(path, "recipe")
+    about = tables.pop("ganctl", {})
+    check_format(about, path)
+    source, origins = f"recipe {plain(path)}", about.get("sources")
+    if not isinstance(origins, Mapping):  # a recipe that somebody wrote
+        return Layer({key: Value(value, source) for key, value in flatten(tables)})
+    return Layer(
+        {key: Value(value, source, origin=str(origins.get(key, BUILT_IN))) for key, value in flatten(tables)}
+    )
 
 
 def parse_set(text: str) -> tuple[str, Value]:
@@ -139,14 +152,15 @@ def resolve(
         spec=DataSpec(size=data.size, channels=data.channels, classes=data.classes or description.classes),
         entries=MappingProxyType({table: registry.find(KINDS[table], name) for table, name in names.items()}),
         sources=MappingProxyType({key: value.source for key, value in (chosen | merged).items()}),
+        origins=MappingProxyType({key: value.origin or value.source for key, value in (chosen | merged).items()}),
         skipped=tuple(skipped),
     )
 
 
 def _text(key: str, chosen: Mapping[str, Value]) -> str:
-    value, source, _ = chosen[key]
+    value = chosen[key].value
     if not isinstance(value, str):
-        raise GanctlError(f"{key} = {value!r} ({source}): must be a name, in quotes")
+        raise GanctlError(f"{key} = {value!r} ({chosen[key].source}): must be a name, in quotes")
     return value
 
 

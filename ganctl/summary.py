@@ -48,6 +48,22 @@ def summarise(settings: Settings) -> Summary:
     return Summary(g_lines, d_lines, _memory(settings, g_lines, d_lines))
 
 
+def recorded(settings: Settings) -> dict[str, list[str]]:
+    """Return each network as config.toml records it: a line a layer, ``name kind shape parameters``.
+
+    Networks that two images cannot pass through have none: it is training that has to work, and not this.
+    """
+    try:
+        summary = summarise(settings)
+    except Exception:
+        return {}
+    networks = {"generator": summary.generator, "discriminator": summary.discriminator}
+    return {
+        name: [f"{line.name} {line.kind} {'x'.join(map(str, line.shape)) or '-'} {line.parameters}" for line in lines]
+        for name, lines in networks.items()
+    }
+
+
 def _trace(network: nn.Module, inputs: Tensor, labels: Tensor | None) -> tuple[list[LayerLine], Tensor]:
     lines: list[LayerLine] = []
     handles = []

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -30,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 from ganctl import __version__, files
 from ganctl.config import flatten
 from ganctl.errors import GanctlError, did_you_mean, plain
-from ganctl.resolve import LENGTHS, Layer, Value, read_recipe
+from ganctl.resolve import LENGTHS, Layer, Value, read_recipe, read_toml
 from ganctl.run import FORMAT, check_format
 
 KEYS = ("recipe", "jobs", "settings", "grid", "trials")
@@ -71,12 +70,7 @@ def read_sweep(path: Path, flags: Layer) -> Sweep:
 
     Raise :class:`GanctlError` where it is not one. Whether the settings exist and fit is found out by resolving them.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GanctlError(f"cannot read the sweep {plain(path)}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise GanctlError(f"the sweep {plain(path)} is not TOML: {plain(error)}") from error
+    tables = read_toml(path, "sweep")
     for key in tables:
         if key not in KEYS:
             raise GanctlError(f"{plain(path)}: a sweep has no {plain(key)!r}{did_you_mean(key, KEYS)}")
