@@ -145,7 +145,7 @@ class TrainSettings(Table):
     ema: float = Field(
         default=10_000,
         ge=0,
-        description="half-life, in images, of the generator's averaged weights that are kept; 0: none",
+        description="half-life, in images drawn, of the generator's averaged weights that are kept; 0: none",
     )
     init: str | None = Field(
         default=None, description="run folder or safetensors file whose weights training starts from"

@@ -96,7 +96,8 @@ class Trainer:
                 self.images += train.batch_size
             self._train_generator(self._beside_generator(real))
             self.step += 1
-            self.ema.update(self.images, train.batch_size * train.d_steps)
+            drawn = train.g_batch_size or train.batch_size
+            self.ema.update(self.step * drawn, drawn)
 
             last = self.step == self.total_steps
             rows: dict[Literal["step", "epoch"], Meter] = {}
@@ -128,7 +129,7 @@ class Trainer:
             latents = self._latents(len(data.images))
             real, fake = self._batches(data, latents, self.generator(latents, data.labels))
             terms = named("loss_g", self.loss.generator_loss(fake, real))
-            terms |= self.loss.generator_penalty(fake, step)
+        terms |= self.loss.generator_penalty(fake, step)
         total = torch.stack([*terms.values()]).sum()
         self._update(total, self.generator, self.g_optimiser, self.g_scaler, self.settings.optim.g)
         self._measure(terms | {"loss_g": total})

@@ -16,18 +16,18 @@ def test_ema_halves_the_old_after_its_half_life() -> None:
     ema = EMA(network, half_life=100)
     nn.init.constant_(network.weight, 1.0)
     for _ in range(10):
-        ema.update(seen=10**6, shown=10)
+        ema.update(total=10**6, more=10)
     assert float(ema.network.weight) == pytest.approx(0.5)
     for _ in range(10):
-        ema.update(seen=10**6, shown=10)
+        ema.update(total=10**6, more=10)
     assert float(ema.network.weight) == pytest.approx(0.75)
 
 
-def test_emas_half_life_is_never_more_than_a_twentieth_of_the_images_seen() -> None:
+def test_emas_half_life_is_never_more_than_a_twentieth_of_the_images() -> None:
     ema = EMA(nn.Linear(1, 1), half_life=10_000)
-    assert ema.decay(seen=200, shown=10) == pytest.approx(0.5)
-    assert ema.decay(seen=10**9, shown=10_000) == pytest.approx(0.5)
-    assert ema.decay(seen=64, shown=64) < 1e-5
+    assert ema.decay(total=200, more=10) == pytest.approx(0.5)
+    assert ema.decay(total=10**9, more=10_000) == pytest.approx(0.5)
+    assert ema.decay(total=64, more=64) < 1e-5
 
 
 def test_ema_matches_the_weighted_sum_of_what_it_saw() -> None:
@@ -38,7 +38,7 @@ def test_ema_matches_the_weighted_sum_of_what_it_saw() -> None:
     for step in range(1, 30):
         with torch.no_grad():
             network.weight.normal_()
-        ema.update(seen=step * 8, shown=8)
+        ema.update(total=step * 8, more=8)
         decay = 0.5 ** (8 / min(50, 0.05 * step * 8))
         expected = decay * expected + (1 - decay) * network.weight.detach().double()
     torch.testing.assert_close(ema.network.weight.double(), expected, rtol=1e-5, atol=1e-6)
@@ -48,7 +48,7 @@ def test_ema_averages_running_statistics_and_copies_counters() -> None:
     network = nn.BatchNorm1d(2)
     ema = EMA(network, half_life=10)
     network(torch.randn(8, 2) + 5)
-    ema.update(seen=10**6, shown=10)
+    ema.update(total=10**6, more=10)
     torch.testing.assert_close(ema.network.running_mean, network.running_mean / 2)
     assert int(ema.network.num_batches_tracked) == 1
     assert not ema.network.training

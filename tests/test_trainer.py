@@ -390,3 +390,16 @@ def test_a_run_with_everything_on_resumes_exactly(tmp_path: Path) -> None:
         pass
     assert second.step == whole.step == 12
     assert_same(state(second), state(whole))
+
+
+@pytest.mark.parametrize(("changes", "drawn"), [({"train__d_steps": 3}, 8), ({"train__g_batch_size": 12}, 12)])
+def test_the_average_counts_the_images_that_the_generator_draws(changes: dict[str, int], drawn: int) -> None:
+    made = trainer(40, train__steps=2, train__epochs=None, train__ema=0.5 * drawn, **changes)
+    made.ema._ramp = 1.0  # so that the half-life is what is set
+    twin = {name: value.clone() for name, value in made.generator.named_parameters()}
+    for report in made.run():
+        if report.step:
+            for name, value in made.generator.named_parameters():
+                twin[name] = twin[name].lerp(value.detach(), 0.75)  # two half-lives a step
+    for name, value in made.ema.network.named_parameters():
+        torch.testing.assert_close(value, twin[name].detach())
