@@ -82,9 +82,7 @@ def read_recipe(path: Path) -> Layer:
     source, origins = f"recipe {plain(path)}", about.get("sources")
     if not isinstance(origins, Mapping):  # a recipe that somebody wrote
         return Layer({key: Value(value, source) for key, value in flatten(tables)})
-    return Layer(
-        {key: Value(value, source, origin=str(origins.get(key, BUILT_IN))) for key, value in flatten(tables)}
-    )
+    return Layer({key: Value(value, source, origin=str(origins.get(key, BUILT_IN))) for key, value in flatten(tables)})
 
 
 def parse_set(text: str) -> tuple[str, Value]:
