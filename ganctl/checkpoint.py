@@ -27,6 +27,7 @@ def save(path: Path, trainer: Trainer, log_bytes: int) -> None:
         "images": trainer.images,
         "seconds": trainer.seconds,
         "log_bytes": log_bytes,
+        "notes": trainer.notes,
     }
     values["settings"] = _decisive(trainer)
     about = weights.header(trainer.settings, ema=False, step=trainer.step, images=trainer.images)
@@ -75,7 +76,9 @@ def load(path: Path, trainer: Trainer) -> int:
         optimiser.load_state_dict({"state": state, "param_groups": groups})
     for name, meter in trainer.meters.items():
         sums = {key: tensor.to(trainer.device) for key, tensor in _of(f"{name}_meter", tensors).items()}
-        meter.restore(sums, values[f"{name}_meter"])
+        if f"{name}_meter" in values:  # the first checkpoints have none of what is watched
+            meter.restore(sums, values[f"{name}_meter"])
+    trainer.notes.update(values.get("notes", {}))
     trainer.loss_state.update({key: tensor.to(trainer.device) for key, tensor in _of("loss", tensors).items()})
     random = _of("random", tensors)
     if random.keys() != trainer.random.state.keys():
@@ -87,8 +90,8 @@ def load(path: Path, trainer: Trainer) -> int:
     return int(values["log_bytes"])
 
 
-def export(path: Path, ema: bool | None, output: Path) -> bool:
-    """Write the generator in the checkpoint at *path* to *output*, usable alone, and return whether it is averaged.
+def export(path: Path, ema: bool | None, output: Path) -> weights.Header:
+    """Write the generator in the checkpoint at *path* to *output*, usable alone, and return what the file says of it.
 
     *ema* chooses the averaged weights or the last ones; None, what training exports. Raise :class:`GanctlError` where
     there are no averaged ones.
@@ -98,16 +101,18 @@ def export(path: Path, ema: bool | None, output: Path) -> bool:
     if ema and not has_average:
         raise GanctlError(f"{plain(path)} has no averaged weights, for it was trained with train.ema = 0; use --no-ema")
     averaged = has_average if ema is None else ema
-    weights.save(output, _of("ema" if averaged else "generator", tensors), values["generator"] | {"ema": averaged})
-    return averaged
+    about = weights.Header.model_validate(values["generator"] | {"ema": averaged})
+    weights.save(output, _of("ema" if averaged else "generator", tensors), about.model_dump(mode="json"))
+    return about
 
 
 def _decisive(trainer: Trainer) -> dict[str, Any]:
     """Return the settings that have to stay as they are for the run to go on exactly."""
     may_change = {"epochs", "steps", "log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep"}
-    may_change |= {"device", "init"}
+    may_change |= {"eval_every", "log", "device", "init"}
     keys = {"data.source", "data.on_error"} | {f"train.{name}" for name in may_change}
-    settings = {key: value for key, value, _ in trainer.settings.rows() if key not in keys}
+    rows = [row for row in trainer.settings.rows() if not row[0].startswith("metric.")]
+    settings = {key: value for key, value, _ in rows if key not in keys}
     return cast("dict[str, Any]", json.loads(json.dumps(settings)))
 
 

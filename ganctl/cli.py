@@ -115,13 +115,13 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated
 
 
-def display(quiet: bool = False) -> Display:
+def display(quiet: bool = False, preview: bool = False) -> Display:
     """Return what shows a command's work."""
     from rich.console import Console
 
     from ganctl.display import Display
 
-    return Display(Console(highlight=False, markup=False, emoji=False), quiet)
+    return Display(Console(highlight=False, markup=False, emoji=False), quiet, preview)
 
 
 def _version(wanted: bool) -> None:
@@ -160,6 +160,11 @@ def train(
     init: Annotated[str | None, flag("--init", "RUN|FILE", "Start from the weights of a run or a file.")] = None,
     out: Annotated[Path | None, flag("--out", "RUN", "The run folder to make. [default: run, then run-2, ...]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder that --out names.")] = False,
+    eval_every: Annotated[
+        int | None, flag("--eval-every", "N", "Epochs per evaluation by metrics. [default: none]")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the newest samples in the terminal.")] = False,
+    log: Annotated[str | None, flag("--log", "tensorboard", "Write for TensorBoard, too.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings, networks and cost; train nothing.")
     ] = False,
@@ -183,11 +188,13 @@ def train(
             "train.device": ("--device", device),
             "train.precision": ("--precision", precision),
             "train.init": ("--init", init),
+            "train.eval_every": ("--eval-every", eval_every),
+            "train.log": ("--log", log),
         },
     )
     base = read_recipe(recipe) if recipe else Layer()
     check_out(out, overwrite)
-    with display(quiet) as shown:
+    with display(quiet, preview) as shown:
         if dry_run:
             training.dry_run(values, base, shown)
         else:
@@ -282,7 +289,7 @@ def walk(
 def export(
     run: RunFolder,
     output: Annotated[Path | None, flag("-o", "FILE", "Where to. [default: RUN/generator.safetensors]")] = None,
-    checkpoint: Annotated[str, flag("--checkpoint", "last|STEP", "Which checkpoint.")] = "last",
+    checkpoint: Annotated[str, flag("--checkpoint", "best|last|STEP", "Which checkpoint.")] = "last",
     ema: Annotated[bool | None, typer.Option("--ema/--no-ema", help="Averaged weights, or last ones.")] = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -320,6 +327,22 @@ def plot(
         for note in drawn.notes:
             shown.note(note, style="yellow")
         shown.note(f"{plain(drawn.folder)}/: {', '.join(drawn.figures)}, as {' and '.join(forms)}")
+
+
+@app.command()
+@guarded
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder, or several, or folders of them.")],
+    output: Annotated[
+        Path | None, flag("-o", "FILE", "Where to. [default: RUN/report.html, or report.html for several]")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put all of a run on one page that opens in any browser, offline; or several runs side by side."""
+    from ganctl.commands import reporting
+
+    with display(quiet) as shown:
+        reporting.report(runs, output, shown)
 
 
 @app.command()
@@ -371,7 +394,8 @@ def compare(
     if len(chosen) > 1:
         raise WrongUsage("choose one of --json, --csv and --markdown")
     form = chosen[0] if chosen else compare.form_of(output) if output else None
-    columns = compare.compare(compare.find_runs(runs))
+    found = compare.find_runs(runs)
+    columns, refused = compare.compare(found), compare.refusals(found)
     if output and form:
         files.write(output, compare.FORMS[form](columns).encode())
     elif form:
@@ -382,6 +406,44 @@ def compare(
                 shown.table(rows, header)
                 shown.note()
             shown.note(compare.NOTE)
+            for line in refused:
+                shown.note(line, "yellow")
+        return
+    for line in refused:
+        print(f"ganctl: {line}", file=sys.stderr)
+
+
+@app.command()
+@guarded
+def evaluate(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE|FOLDER", help="A run, exported weights, or a folder of images.")
+    ],
+    data: Annotated[
+        str | None, flag("--data", "SOURCE", "The real images. [default: those that the run was trained on]")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="NAME", help="May be repeated. [default: the run's]")
+    ] = None,
+    images: Annotated[
+        int | None, flag("--images", "N", "Generated images. [default: 2000, or all that are in the folder]")
+    ] = None,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Judge generated images by metrics, beside real ones. What is found of a run is added to its metrics.jsonl."""
+    from ganctl.commands import evaluating
+
+    values = _layer(
+        sets,
+        {
+            "data.source": ("--data", data),
+            "metric.name": ("--metric", metrics or None),
+            "metric.images": ("--images", images),
+        },
+    )
+    with display(quiet) as shown:
+        evaluating.evaluate(source, values, shown)
 
 
 @app.command()

@@ -19,10 +19,10 @@ from ganctl.run import Run, open_run
 
 NOTE = (
     "Best is the lowest loss, the score or accuracy nearest 0.5, as an even game has it, and the highest speed; "
-    "figures are means over an epoch."
+    "figures are means over an epoch. Metrics are of the runs' own protocol, real images against real ones below them."
 )
 
-BOOKKEEPING = ("log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep")
+BOOKKEEPING = ("log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "eval_every", "keep", "log")
 """Of the table train: what does not change what is learned."""
 
 PLACE = ("kind", "step", "epoch", "images", "seconds")
@@ -45,6 +45,15 @@ class Figure(NamedTuple):
 NO_FIGURE = Figure(None, None, None, None, None)
 
 
+class Measured(NamedTuple):
+    """What became of a metric over the evaluations."""
+
+    figure: Figure
+    floor: float | None
+    """Of real images against real ones."""
+    protocol: Mapping[str, Any]
+
+
 class Column(NamedTuple):
     """One run. What has no row yet is None."""
 
@@ -55,6 +64,8 @@ class Column(NamedTuple):
     images: int | None
     minutes: float | None
     figures: Mapping[str, Figure]
+    metrics: Mapping[str, Measured]
+    """Those that every run which has them has by one protocol."""
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
@@ -88,21 +99,84 @@ def compare(runs: Sequence[Run]) -> list[Column]:
         for key in dict.fromkeys(key for each in settings for key in each)
         if any(key not in each or each[key] != settings[0].get(key) for each in settings)
     ]
-    names = [plain(run.path.resolve().name) for run in runs]
-    if len(set(names)) < len(names):
-        names = [str(run) for run in runs]
+    measured, _ = _metrics(runs)
     return [
-        _column(name, {key: each[key] for key in differing if key in each}, run)
-        for name, each, run in zip(names, settings, runs, strict=True)
+        _column(name, {key: each[key] for key in differing if key in each}, run, metrics)
+        for name, each, run, metrics in zip(_names(runs), settings, runs, measured, strict=True)
     ]
 
 
+def refusals(runs: Sequence[Run]) -> list[str]:
+    """Say of each metric that is not compared, because its protocols differ, in which part they do."""
+    return _metrics(runs)[1]
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    names = [plain(run.path.resolve().name) for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _metrics(runs: Sequence[Run]) -> tuple[list[dict[str, Measured]], list[str]]:
+    """Return the metrics of each run that can be compared, and why the others cannot."""
+    found = [_by_protocol(run) for run in runs]
+    measured: list[dict[str, Measured]] = [{} for _ in runs]
+    refused = []
+    for name in dict.fromkeys(name for mine in found for name in mine):
+        # The newest protocol comes last.
+        having = [number for number, mine in enumerate(found) if name in mine]
+        first, *others = (list(found[number][name]) for number in having)
+        shared = [protocol for protocol in first if all(protocol in other for other in others)]
+        if not shared:
+            refused.append(_refusal(name, [_names(runs)[number] for number in having], [first, *others]))
+            continue
+        for number in having:
+            measured[number][name] = _measured(found[number][name][shared[-1]])
+    return measured, refused
+
+
+def _by_protocol(run: Run) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """Return the rows of each metric of *run* by its protocol, of which the one that was used last comes last."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in run.rows():
+        name, protocol = row.get("name"), row.get("protocol")
+        if row.get("kind") != "metric" or not isinstance(name, str) or not isinstance(protocol, dict):
+            continue
+        if not isinstance(row.get("epoch"), int) or not isinstance(row.get("lower_is_better"), bool):
+            continue
+        mine, key = found.setdefault(name, {}), json.dumps(protocol, sort_keys=True)
+        mine[key] = [*mine.pop(key, []), row]
+    return found
+
+
+def _refusal(name: str, names: Sequence[str], protocols: Sequence[Sequence[str]]) -> str:
+    """Say in what the newest protocols of the metric *name* differ, by the first two runs of which they do."""
+    newest = [json.loads(each[-1]) for each in protocols]
+    other = next(number for number, protocol in enumerate(newest) if protocol != newest[0])
+    keys = [key for key in {**newest[0], **newest[other]} if newest[0].get(key) != newest[other].get(key)]
+    parts = ", ".join(
+        f"{plain(key)} is " + " and ".join(f"{plain(newest[n].get(key, 'none'))} in {names[n]}" for n in (0, other))
+        for key in keys
+    )
+    return f"{plain(name)} is not compared: {parts}; ganctl evaluate measures a run anew"
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> Measured:
+    """Return what became of a metric in *rows* of one protocol; of two evaluations of one step the later one counts."""
+    last = {row.get("step"): row for row in rows}
+    ordered = sorted(last.values(), key=lambda row: _number(row.get("step")) or 0)
+    sign = 1 if rows[-1]["lower_is_better"] else -1
+    course = [(_number(row.get("value")), int(row["epoch"])) for row in ordered]
+    return Measured(
+        _figure(course, lambda value: sign * value), _number(rows[-1].get("floor")), dict(rows[-1]["protocol"])
+    )
+
+
 def _settings(run: Run) -> dict[str, Any]:
-    tables = {name: table for name, table in run.tables().items() if name != "ganctl"}
+    tables = {name: table for name, table in run.tables().items() if name not in ("ganctl", "metric")}
     return {key: value for key, value in flatten(tables) if key not in {f"train.{name}" for name in BOOKKEEPING}}
 
 
-def _column(name: str, settings: Mapping[str, Any], run: Run) -> Column:
+def _column(name: str, settings: Mapping[str, Any], run: Run, metrics: Mapping[str, Measured]) -> Column:
     rows = [row for row in run.rows() if row.get("kind") in ("step", "epoch")]
     place = rows[-1] if rows else {}
     steps, images, seconds = (_number(place.get(key)) for key in ("step", "images", "seconds"))
@@ -113,6 +187,7 @@ def _column(name: str, settings: Mapping[str, Any], run: Run) -> Column:
         None if images is None else int(images),
         None if seconds is None else round(seconds / 60, 2),
         _figures([row for row in rows if row["kind"] == "epoch" and isinstance(row.get("epoch"), int)]),
+        metrics,
     )
 
 
@@ -121,13 +196,17 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     figures = {}
     for name in dict.fromkeys(name for row in rows for name in row if name not in PLACE):
         course = [(_number(row[name]), int(row["epoch"])) for row in rows if name in row]
-        badness = _badness(name)
-        finite = [(value, epoch) for value, epoch in course if value is not None]
-        best, best_epoch = min(finite, key=lambda at: badness(at[0]), default=(None, None))
-        lost = next((epoch for value, epoch in course if value is None), None)
-        worst, worst_epoch = max(finite, key=lambda at: badness(at[0])) if lost is None else (None, lost)
-        figures[name] = Figure(course[-1][0], best, best_epoch, worst, worst_epoch)
+        figures[name] = _figure(course, _badness(name))
     return figures
+
+
+def _figure(course: Sequence[tuple[float | None, int]], badness: Callable[[float], float]) -> Figure:
+    """Return what became of a figure over its values and their epochs, which are in order."""
+    finite = [(value, epoch) for value, epoch in course if value is not None]
+    best, best_epoch = min(finite, key=lambda at: badness(at[0]), default=(None, None))
+    lost = next((epoch for value, epoch in course if value is None), None)
+    worst, worst_epoch = max(finite, key=lambda at: badness(at[0])) if lost is None else (None, lost)
+    return Figure(course[-1][0], best, best_epoch, worst, worst_epoch)
 
 
 def _badness(name: str) -> Callable[[float], float]:
@@ -154,12 +233,23 @@ def table(columns: Sequence[Column]) -> Rows:
     rows.append(("steps", *("" if column.steps is None else f"{column.steps:,}" for column in columns)))
     rows.append(("images", *("" if column.images is None else f"{column.images:,}" for column in columns)))
     rows.append(("minutes", *("" if column.minutes is None else f"{column.minutes:.1f}" for column in columns)))
+    for key in _keys(column.metrics for column in columns):
+        measured = [column.metrics.get(key) for column in columns]
+        figures = [None if one is None else one.figure for one in measured]
+        rows += _rows_of(key, figures)
+        floors = ("" if one is None or one.floor is None else _cell(one.floor) for one in measured)
+        rows.append((f"{plain(key)} of real images", *floors))
     for key in _keys(column.figures for column in columns):
-        figures = [column.figures.get(key) for column in columns]
-        rows.append((plain(key), *("" if f is None else _cell(f.final) for f in figures)))
-        rows.append((f"{plain(key)} best", *("" if f is None else _cell(f.best, f.best_epoch) for f in figures)))
-        rows.append((f"{plain(key)} worst", *("" if f is None else _cell(f.worst, f.worst_epoch) for f in figures)))
+        rows += _rows_of(key, [column.figures.get(key) for column in columns])
     return rows
+
+
+def _rows_of(key: str, figures: Sequence[Figure | None]) -> Rows:
+    return [
+        (plain(key), *("" if f is None else _cell(f.final) for f in figures)),
+        (f"{plain(key)} best", *("" if f is None else _cell(f.best, f.best_epoch) for f in figures)),
+        (f"{plain(key)} worst", *("" if f is None else _cell(f.worst, f.worst_epoch) for f in figures)),
+    ]
 
 
 def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
@@ -187,7 +277,14 @@ def fitting(rows: Rows) -> Iterator[Rows]:
 def as_json(columns: Sequence[Column]) -> str:
     """Return a list of objects, one a run."""
     objects = [
-        column._asdict() | {"figures": {name: figure._asdict() for name, figure in column.figures.items()}}
+        column._asdict()
+        | {
+            "figures": {name: figure._asdict() for name, figure in column.figures.items()},
+            "metrics": {
+                name: one.figure._asdict() | {"floor": one.floor, "protocol": one.protocol}
+                for name, one in column.metrics.items()
+            },
+        }
         for column in columns
     ]
     return json.dumps(objects, indent=2, default=str) + "\n"
@@ -195,15 +292,17 @@ def as_json(columns: Sequence[Column]) -> str:
 
 def as_csv(columns: Sequence[Column]) -> str:
     """Return a row a run, a cell a value; what a run does not have, or is not finite, is empty."""
-    settings, figures = _keys(column.settings for column in columns), _keys(column.figures for column in columns)
+    settings = _keys(column.settings for column in columns)
+    every = [{name: one.figure for name, one in column.metrics.items()} | dict(column.figures) for column in columns]
+    figures = _keys(every)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     parts = [f"{name}_{part}" for name in figures for part in Figure._fields]
     writer.writerow(["run", *settings, "steps", "images", "minutes", *parts])
-    for column in columns:
+    for column, mine in zip(columns, every, strict=True):
         row = [column.run, *(column.settings.get(key) for key in settings)]
         row += [column.steps, column.images, column.minutes]
-        writer.writerow(row + [value for name in figures for value in column.figures.get(name, NO_FIGURE)])
+        writer.writerow(row + [value for name in figures for value in mine.get(name, NO_FIGURE)])
     return text.getvalue()
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ganctl import registry
-from ganctl.api import Architecture, Dataset, DataSpec, Loss
+from ganctl.api import Architecture, Dataset, DataSpec, Loss, Metric
 
 BUILT_IN = "built-in"
-TABLES = ("data", "arch", "loss", "optim", "optim.g", "optim.d", "augment", "train")
+TABLES = ("data", "arch", "loss", "optim", "optim.g", "optim.d", "augment", "train", "metric")
 
 
 class Table(BaseModel):
@@ -153,10 +153,14 @@ class TrainSettings(Table):
     log_every: int = Field(default=50, ge=1, description="generator steps per row of metrics.jsonl")
     sample_every: int = Field(default=1, ge=1, description="epochs per sample sheet")
     checkpoint_every: int = Field(default=1, ge=1, description="epochs per checkpoint")
+    eval_every: int = Field(default=0, ge=0, description="epochs per evaluation by metrics; 0: none")
     checkpoint_minutes: float = Field(
         default=10, gt=0, description="and a checkpoint at least so often within an epoch"
     )
-    keep: int = Field(default=2, ge=1, description="checkpoints to keep")
+    keep: int = Field(default=2, ge=1, description="checkpoints to keep, beside the best")
+    log: Literal["none", "tensorboard"] = Field(
+        default="none", description="who else gets figures, sheets and film: tensorboard, in RUN/tensorboard"
+    )
 
     @field_validator("init")
     @classmethod
@@ -180,6 +184,22 @@ class TrainSettings(Table):
         return value
 
 
+class MetricSettings(Table):
+    """What generated images are judged by, apart from the metrics' own options."""
+
+    name: tuple[str, ...] = Field(
+        default=("fd-efflite0",), min_length=1, description="metrics; the first says which checkpoint is the best"
+    )
+    images: int = Field(default=2000, ge=2, le=1_000_000, description="generated images that are looked at")
+    reals: int = Field(default=10_000, ge=4, description="real images that are looked at, at most: a seeded subset")
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _are_names(cls, value: object) -> object:
+        names = value if isinstance(value, list | tuple) else [value]
+        return tuple(dict.fromkeys(names))
+
+
 @dataclass(frozen=True)
 class Settings:
     """One run's resolved settings. Make them with :func:`resolve`."""
@@ -188,13 +208,15 @@ class Settings:
     optim: OptimSettings
     augment: AugmentSettings
     train: TrainSettings
+    metric: MetricSettings
     source: str
     dataset: Dataset
     architecture: Architecture
     loss: Loss
+    metrics: tuple[Metric, ...]
     spec: DataSpec
     entries: Mapping[str, registry.Entry]
-    """The registrations of the three plugins, by table: data, arch, loss."""
+    """The registrations of the plugins, by table: data, arch, loss; and of metrics by metric.NAME."""
     sources: Mapping[str, str]
     """Where each key's value came from; a key that is not in it has its built-in value."""
     origins: Mapping[str, str]
@@ -215,6 +237,7 @@ class Settings:
             "optim": _dump(self.optim),
             "augment": _dump(self.augment),
             "train": _dump(self.train),
+            "metric": _dump(self.metric) | {k: v for metric in self.metrics for k, v in _dump(metric).items()},
         }
 
     def rows(self) -> Iterator[tuple[str, Any, str]]:

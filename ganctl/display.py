@@ -15,10 +15,17 @@ from rich.text import Text
 from ganctl.errors import plain
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ganctl.health.watch import Event
+    from ganctl.session import Verdict
     from ganctl.trainer import Report
 
 REFRESH_SECONDS = 0.5
 """Between looks at the running means, each of which waits for the device."""
+
+ROOM = 6
+"""Lines of the window that a picture leaves to bars, figures, and the last of what was said."""
 
 FIGURES = (
     ("loss_g", "G", ".3f"),
@@ -45,12 +52,16 @@ def figures_line(figures: Mapping[str, float]) -> str:
 class Display:
     """Shows a command's work. Use it as a context manager; nothing is shown before :meth:`note` or :meth:`progress`."""
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    def __init__(self, console: Console, quiet: bool = False, preview: bool = False) -> None:
+        """*preview* shows the newest sample sheet above the bars of a training."""
         self._console = console
+        self._preview = preview
         self._quiet = quiet
         self._live = not quiet and console.is_terminal
         self._stage: tuple[Progress, TaskID, str] | None = None
         self._training: _TrainingView | None = None
+        self._epochs = 0
+        self._trains = False
 
     def __enter__(self) -> Display:
         return self
@@ -101,9 +112,29 @@ class Display:
     ) -> None:
         """Prepare to show a training of so many steps; *peek* gives the running means of the figures."""
         self._end_stage()
-        self._epochs = epochs
+        self._epochs, self._trains = epochs, True
+        if self._preview and not self._live:
+            self.note("--preview shows samples on a terminal only", "yellow")
         if self._live:
             self._training = _TrainingView(self._console, epochs, steps, steps_per_epoch, done, peek)
+
+    def aside(self, what: str, done: int, total: int | None) -> None:
+        """Show how far a stage has come that may interrupt a training: there, below its bars, or not at all."""
+        if self._training:
+            self._training.aside(what, done, total)
+        elif not self._trains:
+            self.progress(what, done, total)
+
+    def event(self, event: Event) -> None:
+        """Show a sickness that begins or ends."""
+        self.note(event.text, "yellow")
+
+    def verdict(self, verdict: Verdict) -> None:
+        """Show what an evaluation found."""
+        figures = "  ".join(f"{score.name} {score.value:.4g}" for score in verdict.scores)
+        first = verdict.scores[0]
+        best = ", the best so far" if verdict.best else ""
+        self.note(f"epoch {verdict.epoch}: {figures} ({first.floor:.4g} of real images{best})", "cyan")
 
     def report(self, report: Report) -> None:
         """Show what the trainer says."""
@@ -113,8 +144,14 @@ class Display:
         if self._training:
             self._training.update(report)
 
+    def sheet(self, epoch: int, sheet: Image) -> None:
+        """Show a sample sheet, where that is wanted."""
+        if self._preview and self._training:
+            self._training.preview(sheet)
+
     def trained(self) -> None:
         """Take down what :meth:`training` put up."""
+        self._trains = False
         if self._training:
             self._training.stop()
             self._training = None
@@ -145,12 +182,36 @@ class _TrainingView:
         self._run = self._bars.add_task("steps", total=steps, completed=done)
         self._figures = Text("")
         self._looked = 0.0
+        self._stage: TaskID | None = None
+        self._console = console
+        self._sheet: Image | None = None
         self._began: tuple[float, int] | None = None
         self._live = Live(self._view(), console=console, transient=True, refresh_per_second=4)
         self._live.start()
 
     def _view(self) -> RenderableType:
-        return Group(self._bars, self._figures)
+        parts: list[RenderableType] = (
+            [self._picture(), self._bars, self._figures] if self._sheet else [self._bars, self._figures]
+        )
+        return Group(*parts)
+
+    def _picture(self) -> Text:
+        """Draw the sheet as large as the window has room for, which may have changed."""
+        from ganctl.preview import BLOCK, cells  # which brings Pillow
+
+        assert self._sheet
+        width, height = self._console.size
+        text = Text(no_wrap=True, overflow="crop")
+        for line in cells(self._sheet, width - 1, max(height - ROOM, 1)):
+            for upper, lower in line:
+                text.append(BLOCK, f"{upper} on {lower}")
+            text.append("\n")
+        return text
+
+    def preview(self, sheet: Image) -> None:
+        """Show *sheet* from now on."""
+        self._sheet = sheet
+        self._live.update(self._view(), refresh=True)
 
     def update(self, report: Report) -> None:
         now = time.monotonic()
@@ -166,6 +227,15 @@ class _TrainingView:
             figures["images_per_second"] = (report.images - self._began[1]) / max(now - self._began[0], 1e-9)
             self._figures = Text(figures_line(figures), style="cyan", no_wrap=True)
         self._live.update(self._view())
+
+    def aside(self, what: str, done: int, total: int | None) -> None:
+        """Show a third bar, for as long as the stage takes."""
+        if self._stage is None:
+            self._stage = self._bars.add_task(what, total=total)
+        self._bars.update(self._stage, completed=done, total=total, description=what)
+        if total is not None and done >= total:
+            self._bars.remove_task(self._stage)
+            self._stage = None
 
     def stop(self) -> None:
         self._live.stop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,22 +16,19 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import matplotlib.style
 import numpy as np
-import safetensors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from numpy.typing import NDArray
 from PIL import Image
 
 from ganctl import files
 from ganctl.errors import GanctlError, plain
+from ganctl.figures import Points, Row, figures_by, number
+from ganctl.kernels import first_kernels, mosaic
 from ganctl.run import Run
 
-Row: TypeAlias = Mapping[str, Any]
 Dash: TypeAlias = Literal["-", "--", ":", "-."]
-Points: TypeAlias = Mapping[float, float]
-"""Values by step or epoch; nan, which leaves a gap in the curve, where there is none."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of Okabe & Ito (2008), which the colour-blind tell apart too; without yellow, which is too faint for a line."""
@@ -141,24 +137,11 @@ def plot(
     return Plotted(folder, tuple(figures), tuple(notes))
 
 
-def figures_by(rows: Iterable[Row], x: str) -> dict[str, Points]:
-    """Return each figure of *rows* as points over their *x*; what is no figure is left out, and null is nan."""
-    found: dict[str, dict[float, float]] = {}
-    for row in rows:
-        place = _number(row.get(x))
-        if place is None or math.isnan(place):
-            continue
-        for name, value in row.items():
-            if (number := _number(value)) is not None:
-                found.setdefault(name, {})[place] = number
-    return {name: dict(sorted(points.items())) for name, points in found.items()}
-
-
 def metrics(rows: Iterable[Row]) -> dict[tuple[str, str], Points]:
     """Return the values of each metric over steps, by its name and protocol: what two protocols say is never joined."""
     found: dict[tuple[str, str], dict[float, float]] = {}
     for row in rows:
-        name, step, value = row.get("name"), _number(row.get("step")), _number(row.get("value"))
+        name, step, value = row.get("name"), number(row.get("step")), number(row.get("value"))
         if row.get("kind") != "metric" or not isinstance(name, str):
             continue
         if step is None or math.isnan(step) or value is None:
@@ -166,16 +149,6 @@ def metrics(rows: Iterable[Row]) -> dict[tuple[str, str], Points]:
         protocol = json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
         found.setdefault((name, protocol), {})[step] = value
     return {key: dict(sorted(points.items())) for key, points in sorted(found.items())}
-
-
-def _number(value: object) -> float | None:
-    """Return a figure of a row: nan for null and what is not finite, None for what is no figure."""
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # What is too large for float32 was no figure of a training, and would overflow the axes.
-    return float(value) if abs(value) < 1e38 else math.nan
 
 
 def _of_one(run: Run, rows: Sequence[Row], notes: list[str]) -> dict[str, Figure]:
@@ -405,54 +378,13 @@ def _kernels(run: Run) -> Figure:
     saved = run.saved()
     if not saved:
         raise GanctlError(f"{run} has no checkpoint yet")
-    kernels = first_kernels(saved[-1])
-    limit = float(np.quantile(np.abs(kernels), 0.99)) or 1.0
-    count, side = len(kernels), kernels.shape[2:]
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    factor = math.ceil(32 / max(side))
-    gap = 4
-    height, width = (length * factor + gap for length in side)
-    sheet = np.ones((rows * height - gap, columns * width - gap, 3), np.float32)
-    for number, kernel in enumerate(kernels):
-        top, left = number // columns * height, number % columns * width
-        large = np.repeat(np.repeat(kernel.transpose(1, 2, 0), factor, axis=0), factor, axis=1)
-        sheet[top : top + height - gap, left : left + width - gap] = np.clip(large / limit / 2 + 0.5, 0, 1)
+    sheet, columns, words = mosaic(first_kernels(saved[-1]))
     wide = min(6.0, 3.5 + 0.3 * columns)
     figure = Figure(figsize=(wide, 0.9 + wide * sheet.shape[0] / sheet.shape[1]))
     title = f"{_name(run)}: first layer of the discriminator at step {int(saved[-1].stem.split('-')[1]):,}"
     figure.suptitle(_wrapped(title, round(12 * wide)), x=0.01, ha="left", fontsize=12)
     axis = figure.subplots()
     axis.imshow(sheet, interpolation="nearest")
-    axis.set_title(f"{count} kernels of {side[0]}x{side[1]}; grey is 0, full range ±{limit:.2g}")
+    axis.set_title(words)
     axis.set_axis_off()
     return figure
-
-
-def first_kernels(checkpoint: Path) -> NDArray[np.float32]:
-    """Return the kernels (N, C, H, W) of the layer by which *checkpoint*'s discriminator sees its images' C channels.
-
-    Raise :class:`GanctlError` where there is no such layer, or the file cannot be read.
-    """
-    try:
-        with safetensors.safe_open(checkpoint, framework="numpy") as file:
-            channels = json.loads(file.metadata()["ganctl.checkpoint"])["generator"]["data"]["channels"]
-            shapes = {
-                name: file.get_slice(name).get_shape()
-                for name in sorted(file.keys(), key=_in_order)
-                if name.startswith("discriminator.") and file.get_slice(name).get_dtype() in ("F16", "F32", "F64")
-            }
-            # A label may be one more channel, behind those of the image.
-            for inputs in (channels, channels + 1):
-                for name, shape in shapes.items():
-                    if len(shape) == 4 and shape[1] == inputs and min(shape[2:]) > 1:
-                        kernels: NDArray[np.float32] = file.get_tensor(name)[:, :channels].astype(np.float32)
-                        return np.nan_to_num(kernels)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise GanctlError(f"{plain(checkpoint)} cannot be read: {plain(error)}") from error
-    raise GanctlError("the discriminator does not begin with a convolution of the image")
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts layers by number: layers.2 before layers.10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"\.", name)]

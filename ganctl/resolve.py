@@ -7,7 +7,7 @@ recipe, the weights that training starts from, the recipe file, then flags and `
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
@@ -17,11 +17,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ganctl import registry
-from ganctl.api import Architecture, Dataset, DataSpec, Description, Loss, Plugin
+from ganctl.api import Architecture, Dataset, DataSpec, Description, Loss, Metric, Plugin
 from ganctl.config import (
     BUILT_IN,
     AugmentSettings,
     DataSettings,
+    MetricSettings,
     OptimiserSettings,
     OptimSettings,
     Settings,
@@ -120,13 +121,18 @@ def resolve(
         )
         for table in ("arch", "loss", "data")
     ]
+    judges = _metrics([*defaults, *own])
+    metrics = {name: registry.load("metric", name) for name in judges.name}
     # A recipe file was written for its own plugins: beside another, named by a flag, its options do not apply.
     meant = {key.split(".")[0]: recipe.values.get(key, Value(name, "")).value for key, name in NAMES.items()}
     foreign = {
         table for table, key in zip(("data", "arch", "loss"), NAMES, strict=True) if meant[table] != chosen[key].value
     }
+    if _metrics([recipe]).name != judges.name:
+        foreign.add("metric")
 
-    merged, skipped = _merge([*defaults, *own], _known_keys(plugins), foreign, recipe)
+    every = [*plugins.items(), *(("metric", metric) for metric in metrics.values())]
+    merged, skipped = _merge([*defaults, *own], _known_keys(every), foreign, recipe)
     dataset = cast(Dataset, _build(plugins["data"], "data", merged, place))
     description = dataset.describe()
     merged = _suit(merged, description, images)
@@ -143,16 +149,27 @@ def resolve(
         ),
         augment=_build(AugmentSettings, "augment", merged),
         train=_build(TrainSettings, "train", merged),
+        metric=_build(MetricSettings, "metric", merged),
         source=str(getattr(dataset, "path", data_name)) if data_name == "folder" else data_name,
         dataset=dataset,
         architecture=cast(Architecture, _build(plugins["arch"], "arch", merged)),
         loss=cast(Loss, _build(plugins["loss"], "loss", merged)),
+        metrics=tuple(cast(Metric, _build(metric, "metric", merged)) for metric in metrics.values()),
         spec=DataSpec(size=data.size, channels=data.channels, classes=data.classes or description.classes),
-        entries=MappingProxyType({table: registry.find(KINDS[table], name) for table, name in names.items()}),
+        entries=MappingProxyType(
+            {table: registry.find(KINDS[table], name) for table, name in names.items()}
+            | {f"metric.{name}": registry.find("metric", name) for name in metrics}
+        ),
         sources=MappingProxyType({key: value.source for key, value in (chosen | merged).items()}),
         origins=MappingProxyType({key: value.origin or value.source for key, value in (chosen | merged).items()}),
         skipped=tuple(skipped),
     )
+
+
+def _metrics(layers: list[Layer]) -> MetricSettings:
+    """Return the settings of metrics as far as *layers* name these."""
+    names = {key: layer.values[key] for layer in layers for key in ("metric.name",) if key in layer.values}
+    return _build(MetricSettings, "metric", names)
 
 
 def _text(key: str, chosen: Mapping[str, Value]) -> str:
@@ -183,22 +200,21 @@ def _data_set(source: Value) -> tuple[str, dict[str, Any]]:
 
 def reserved(table: str) -> set[str]:
     """Return the names that no option of a plugin whose options stand in *table* can have."""
-    return set(DataSettings.model_fields) | {"source"} if table == "data" else {"name"}
+    own = {"data": {"source", *DataSettings.model_fields}, "metric": set(MetricSettings.model_fields)}
+    return own.get(table, {"name"})
 
 
-def _known_keys(plugins: Mapping[str, type[Plugin]]) -> set[str]:
+def _known_keys(plugins: Iterable[tuple[str, type[Plugin]]]) -> set[str]:
     """Return every key that applies. Raise :class:`PluginError` for an option that bears the name of a setting."""
     tables = {
-        "data": reserved("data"),
-        "arch": reserved("arch"),
-        "loss": reserved("loss"),
+        **{table: reserved(table) for table in ("data", "arch", "loss", "metric")},
         "optim.g": set(OptimiserSettings.model_fields),
         "optim.d": set(OptimiserSettings.model_fields),
         "augment": set(AugmentSettings.model_fields),
         "train": set(TrainSettings.model_fields),
     }
-    for table, plugin in plugins.items():
-        if taken := tables[table] & set(plugin.model_fields):
+    for table, plugin in plugins:
+        if taken := reserved(table) & set(plugin.model_fields):
             raise PluginError(
                 f"{plugin.__module__}.{plugin.__name__}: the option {min(taken)!r} has the name of a setting of {table}"
             )

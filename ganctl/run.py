@@ -80,6 +80,8 @@ class Run:
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.weights = path / "generator.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+        """The checkpoint of the best evaluation so far, beside the last ones."""
 
     def __str__(self) -> str:
         return plain(self.path)
@@ -224,15 +226,23 @@ def make(out: Path | None, overwrite: bool, config: str) -> Run:
 class MetricsLog:
     """Appends rows to metrics.jsonl. Each is one write of one line, so that only the last can be torn."""
 
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        """Open *path*, cut back to its first *keep* bytes: what came after the checkpoint will come again."""
+    def __init__(self, path: Path, keep: int | None = 0, step: int = 0) -> None:
+        """Open *path*, cut back to its first *keep* bytes: what came after the checkpoint will come again.
+
+        What will not is kept: metrics of steps up to *step*, which ``ganctl evaluate`` added. With None, all whole
+        lines are.
+        """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise GanctlError(f"cannot write {plain(path)}: {error.strerror}") from error
         self._path, self._file = path, os.fdopen(descriptor, "r+b")
-        self._file.truncate(min(keep, self._file.seek(0, os.SEEK_END)))
-        self._file.seek(0, os.SEEK_END)
+        size = self._file.seek(0, os.SEEK_END)
+        start = self._file.seek(min(keep or 0, size))
+        lines = [line for line in self._file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+        self._file.seek(start)
+        self._file.writelines(line for line in lines if keep is None or _will_not_come_again(line, step))
+        self._file.truncate()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row. A figure that is not finite is written as null, which is JSON."""
@@ -253,6 +263,15 @@ class MetricsLog:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+def _will_not_come_again(line: bytes, step: int) -> bool:
+    """Whether *line*, which is newer than the checkpoint of *step*, is a metric of what the run was by then."""
+    try:
+        row = json.loads(line)
+        return bool(row["kind"] == "metric" and row["step"] <= step)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _finite(value: Any) -> Any:

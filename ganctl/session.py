@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NamedTuple, Protocol
 
+from PIL import Image
 from torch import nn
 
 from ganctl import checkpoint, files, sampling, weights
+from ganctl.errors import GanctlError, plain
+from ganctl.evaluation import Judge, Score
+from ganctl.health import vitals
+from ganctl.health.watch import NOT_FINITE, Event, Watch
 from ganctl.run import MetricsLog, Run
 from ganctl.trainer import Report, Trainer
 
@@ -42,39 +48,127 @@ def listening() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def train(trainer: Trainer, run: Run, show: Callable[[Report], None], log_bytes: int = 0) -> int:
+class Show(Protocol):
+    """What is told of a training while it goes on."""
+
+    def report(self, report: Report) -> None:
+        """Take what the trainer says before the first step and after each."""
+
+    def event(self, event: Event) -> None:
+        """Take a sickness that begins or ends."""
+
+    def verdict(self, verdict: Verdict) -> None:
+        """Take what an evaluation found."""
+
+    def sheet(self, epoch: int, sheet: Image.Image) -> None:
+        """Take the sample sheet of an epoch."""
+
+
+class Verdict(NamedTuple):
+    """What an evaluation in training found."""
+
+    epoch: int
+    scores: list[Score]
+    best: bool
+    """Whether the first of *scores* is the best so far."""
+
+
+def train(
+    trainer: Trainer,
+    run: Run,
+    shows: Sequence[Show],
+    log_bytes: int = 0,
+    judge: Judge | None = None,
+) -> int:
     """Train to the end, or until a signal comes: then save, and return its number; at the end return 0.
 
-    *log_bytes* is how much of metrics.jsonl the checkpoint, from which *trainer* was restored, had seen.
+    *shows* are told what happens. *judge*, if there is one, evaluates every ``train.eval_every`` epochs and at the end.
+    *log_bytes* is how much of metrics.jsonl the checkpoint, from which *trainer* was restored, had seen. Raise
+    :class:`GanctlError` when the run's numbers are not finite any more: what was saved last stays.
     """
     settings = trainer.settings.train
     dim, classes = trainer.settings.architecture.latent_dim, len(trainer.settings.spec.classes)
     layout = sampling.layout(kept(trainer), dim, classes, settings.seed)
+    signs = vitals.Vitals(trainer, layout, sampling.tells_classes(kept(trainer), dim, classes))
+    watch = Watch(trainer.settings, trainer.notes.setdefault("watch", {}))
     saved_at = time.monotonic()
-    with MetricsLog(run.metrics, keep=log_bytes) as log, listening() as stop:
+    with MetricsLog(run.metrics, keep=log_bytes, step=trainer.step) as log, listening() as stop:
         for report in trainer.run():
+            place = report.step, report.epoch, report.images
             for kind, figures in report.rows.items():
-                row = {"kind": kind, "step": report.step, "epoch": report.epoch, "images": report.images}
+                row = {"kind": kind} | dict(zip(("step", "epoch", "images"), place, strict=True))
                 log.append(row | {"seconds": round(report.seconds, 3), **figures})
-            try:
-                show(report)
-            except BrokenPipeError:  # whoever read what is shown has gone; what was trained is kept
-                save(trainer, run, log)
-                raise
-            ended = report.step == trainer.total_steps
+            ended, stopped = report.step == trainer.total_steps, stop.signal
             epoch = report.epoch if "epoch" in report.rows else None
-            if report.step == 0 or ended or (epoch and epoch % settings.sample_every == 0):
-                with files.replacing(run.sample(report.epoch)) as path:
-                    sampling.sheet(kept(trainer), *layout).save(path, format="PNG")
+            draws = report.step == 0 or ended or (epoch and epoch % settings.sample_every == 0)
             due = (epoch and epoch % settings.checkpoint_every == 0) or (
                 time.monotonic() - saved_at > settings.checkpoint_minutes * 60
             )
-            if due or ended or stop.signal:
+            saves = due or ended or stopped
+            judges = judge and epoch and (ended or epoch % settings.eval_every == 0)
+            events = _examine(trainer, signs, watch, report, writes=bool(draws or saves or judges))
+            verdict = None
+            if judge and judges and not any(event.name == NOT_FINITE for event in events):
+                scores = judge.scores(kept(trainer))
+                for score in scores:
+                    log.append(score.row(*place))
+                verdict = Verdict(report.epoch, scores, _is_best(trainer, scores[0], report))
+                events += watch.metric(scores[0].row(*place))
+            for event in events:
+                log.append(event.row(*place))
+                if event.name == NOT_FINITE:
+                    raise GanctlError(f"{event.text}; {_last_good(run)}")
+            try:
+                for show in shows:
+                    show.report(report)
+                    if verdict:
+                        show.verdict(verdict)
+                    for event in events:
+                        show.event(event)
+            except BrokenPipeError:  # whoever read what is shown has gone; what was trained is kept
+                if vitals.finite(trainer):
+                    save(trainer, run, log)
+                raise
+            if draws:
+                sheet = sampling.sheet(kept(trainer), *layout)
+                with files.replacing(run.sample(report.epoch)) as path:
+                    sheet.save(path, format="PNG")
+                for show in shows:
+                    show.sheet(report.epoch, sheet)
+            if verdict and verdict.best:  # before the checkpoint that knows of it
+                checkpoint.save(run.best, trainer, log.sync())
+            if saves:
                 save(trainer, run, log)
                 saved_at = time.monotonic()
-            if stop.signal and not ended:
-                return stop.signal
+            if stopped and not ended:
+                return stopped
     return 0
+
+
+def _is_best(trainer: Trainer, score: Score, report: Report) -> bool:
+    """Whether *score* is the best of the run so far by its protocol; the trainer's notes keep which one is."""
+    best, trainer.notes["judged"] = trainer.notes.get("best"), score.value
+    if best and (best["name"], best["protocol"]) == (score.name, dict(score.protocol)):
+        gain = best["value"] - score.value if score.lower_is_better else score.value - best["value"]
+        if not gain > 0:
+            return False
+    trainer.notes["best"] = score.row(report.step, report.epoch, report.images) | {"protocol": dict(score.protocol)}
+    return True
+
+
+def _examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Report, writes: bool) -> list[Event]:
+    """Return what there is to tell of the run's health at *report*, after which something is written if *writes*."""
+    looks = signs.due(report.step)
+    if (looks or writes) and not vitals.finite(trainer):
+        return [watch.not_finite(report.step, report.epoch)]
+    events = watch.look(signs.look(report, kept(trainer))) if looks else []
+    return [watch.not_finite(report.step, report.epoch)] if watch.diverged else events
+
+
+def _last_good(run: Run) -> str:
+    """Say which of what *run* has saved is the last."""
+    saved = run.saved()
+    return f"{plain(saved[-1])} was saved before" if saved else f"nothing was saved before, and {run} can be removed"
 
 
 def save(trainer: Trainer, run: Run, log: MetricsLog) -> None:

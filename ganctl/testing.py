@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganctl.api import Architecture, Batch, Dataset, DataSpec, Judgement, Loss, Networks, Plugin, Step
+from ganctl.api import Architecture, Batch, Dataset, DataSpec, Judgement, Loss, Metric, Networks, Plugin, Step
 from ganctl.config import DataSettings, OptimiserSettings, TrainSettings
 from ganctl.data.decode import Target, decode
 from ganctl.errors import GanctlError, did_you_mean
@@ -29,7 +30,7 @@ SIZES = (16, 28, 32, 64)
 """At which architectures are checked; one that refuses some of them has to build another."""
 
 
-TABLES: Mapping[str, type[Plugin]] = {"arch": Architecture, "loss": Loss, "data": Dataset}
+TABLES: Mapping[str, type[Plugin]] = {"arch": Architecture, "loss": Loss, "data": Dataset, "metric": Metric}
 
 
 class Check:
@@ -83,6 +84,15 @@ def dataset_checks(plugin: type[Dataset], **options: object) -> Iterator[Check]:
         yield Check("images-can-be-read", partial(_images_can_be_read, dataset))
 
 
+def metric_checks(plugin: type[Metric]) -> Iterator[Check]:
+    """Yield the checks of a metric, with its default options; one without a network is tried on random images."""
+    yield Check("options-are-documented", partial(_options_are_documented, plugin))
+    yield Check("recipe-keys-exist", partial(_recipe_keys_exist, plugin))
+    yield Check("protocol-is-plain", partial(_protocol_is_plain, plugin))
+    if plugin().extractor() is None:
+        yield Check("tells-images-apart", partial(_tells_images_apart, plugin))
+
+
 def checks(plugin: type[Plugin]) -> Iterator[Check]:
     """Yield the checks of any plugin."""
     if issubclass(plugin, Architecture):
@@ -91,6 +101,8 @@ def checks(plugin: type[Plugin]) -> Iterator[Check]:
         yield from loss_checks(plugin)
     elif issubclass(plugin, Dataset):
         yield from dataset_checks(plugin)
+    elif issubclass(plugin, Metric):
+        yield from metric_checks(plugin)
 
 
 def _options_are_documented(plugin: type[Plugin]) -> None:
@@ -290,3 +302,31 @@ def _images_can_be_read(dataset: Dataset) -> None:
         assert pixels.shape == (32, 32, 3), f"{record.name} is not a picture"
         again, _ = decode(dataset.read(record, 32), Target(32, 3, "crop", (255, 255, 255)))
         assert np.array_equal(pixels, again), f"read() gives another picture of {record.name} the second time"
+
+
+def _protocol_is_plain(plugin: type[Metric]) -> None:
+    metric = plugin()
+    extractor = metric.extractor()
+    for of, protocol in (
+        ("protocol()", metric.protocol()),
+        ("extractor().protocol()", extractor and extractor.protocol()),
+    ):
+        try:
+            again = json.loads(json.dumps(protocol))
+        except TypeError as error:
+            raise AssertionError(f"{of} holds what JSON cannot: {error}; use numbers, text and lists") from error
+        assert again == (dict(protocol) if protocol else protocol), (
+            f"{of} comes out of JSON changed; use lists for tuples"
+        )
+
+
+def _tells_images_apart(plugin: type[Metric]) -> None:
+    metric, source = plugin(), torch.Generator().manual_seed(0)
+    one, other = (torch.randint(256, (64, 3, 32, 32), generator=source, dtype=torch.uint8) for _ in range(2))
+    real = metric.statistics(one)
+    near, far = (metric.figures(real, metric.statistics(images)) for images in (other, torch.zeros_like(other)))
+    assert near.keys() == far.keys(), "figures() gives other names for other images"
+    name = next(iter(near))
+    assert np.isfinite(near[name]), f"{name} is {near[name]} of random images"
+    better = near[name] < far[name] if metric.lower_is_better else near[name] > far[name]
+    assert better, f"{name} calls black images more like noise than other noise is; check lower_is_better"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ganctl.augment import Augmentation
 from ganctl.config import OptimiserSettings, Settings
 from ganctl.data.batches import Batches, RealBatch
 from ganctl.ema import EMA
+from ganctl.health import vitals
 from ganctl.judging import halves, judgement, named, scores
 from ganctl.meters import Meter
 from ganctl.randomness import RandomState
@@ -57,7 +58,9 @@ class Trainer:
         self.g_scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.d_scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.loss_state: dict[str, Tensor] = {}
-        self.meters = {"step": Meter(), "epoch": Meter()}
+        self.meters = {"step": Meter(), "epoch": Meter(), "health": Meter()}
+        self.notes: dict[str, Any] = {}
+        """Plain values that whoever consumes the reports finds again after a resume."""
         self.step = self.images = 0
         self.seconds = 0.0
         self._clock = 0.0
@@ -76,6 +79,11 @@ class Trainer:
     def _progress(self) -> float:
         """The share of the run that is over."""
         return self.step / self.total_steps
+
+    @property
+    def _watched(self) -> bool:
+        """Whether answers and gradients are measured in the step that is being taken."""
+        return self.step % vitals.MEASURED_EVERY == 0
 
     def run(self) -> Iterator[Report]:
         """Train to the end, from wherever the state is. Whoever consumes the reports cannot change the run."""
@@ -122,6 +130,8 @@ class Trainer:
         self._update(total, self.discriminator, self.d_optimiser, self.d_scaler, self.settings.optim.d)
         self.loss.after_discriminator_step(step)
         self._measure(terms | {"loss_d": total} | scores(real.logits, fake.logits))
+        if self._watched:
+            self.meters["health"].add({"loss_d": total} | vitals.answers(real.logits, fake.logits))
 
     def _train_generator(self, data: RealBatch) -> None:
         step = Step(self.step, self.images, self.generator, self.discriminator, self.loss_state)
@@ -133,6 +143,8 @@ class Trainer:
         total = torch.stack([*terms.values()]).sum()
         self._update(total, self.generator, self.g_optimiser, self.g_scaler, self.settings.optim.g)
         self._measure(terms | {"loss_g": total})
+        if self._watched:
+            self.meters["health"].add({"loss_g": total})
 
     def _update(
         self,
@@ -145,8 +157,12 @@ class Trainer:
         # Gradients for these parameters alone: those of the other network are neither computed nor kept.
         parameters = trainable(network)
         torch.autograd.backward(scaler.scale(total), inputs=parameters)
-        if settings.clip is not None:
+        watched = network is self.generator and self._watched
+        if watched or settings.clip is not None:
             scaler.unscale_(optimiser)
+        if watched:
+            self.meters["health"].add(vitals.gradients(network))
+        if settings.clip is not None:
             nn.utils.clip_grad_norm_(parameters, settings.clip)
         if settings.decay != "none":
             for group in optimiser.param_groups:
@@ -183,8 +199,8 @@ class Trainer:
         return torch.randn(count, self.settings.architecture.latent_dim, device=self.device)
 
     def _measure(self, figures: Mapping[str, Tensor]) -> None:
-        for meter in self.meters.values():
-            meter.add(figures)
+        for kind in ("step", "epoch"):
+            self.meters[kind].add(figures)
 
     def _report(self, meters: Mapping[Literal["step", "epoch"], Meter]) -> Report:
         now = time.perf_counter()

@@ -36,13 +36,16 @@ def test_the_plugin_pages_packages_train_and_conform(tmp_path: Path, pictures: P
     install(site, project["name"], project["entry-points"])
     install(site, "ganctl-tiny", {"ganctl.architectures": {"tiny": "ganctl_tiny:Tiny"}})
     install(site, "ganctl-checks", {"ganctl.datasets": {"checks": "ganctl_checks:Checks"}})
+    install(site, "ganctl-brightness", {"ganctl.metrics": {"brightness": "ganctl_brightness:Brightness"}})
     for name, code in files.items():
         (site / Path(name).name).write_text(code)
     environment = os.environ | {"PYTHONPATH": str(site)}
     small = ["--data", pictures, "--size", 16, "--set", "train.steps=3", "--batch-size", 8]
     sets = ["--set", "loss.target=0.8", "--set", "arch.width=8"]
-    trained = ganctl("train", "--arch", "tiny", "--loss", "bounded", *sets, *small, env=environment)
+    judged = ["--eval-every", 1, "--set", "metric.name=brightness", "--set", "metric.images=8"]
+    trained = ganctl("train", "--arch", "tiny", "--loss", "bounded", *sets, *judged, *small, env=environment)
     assert trained.returncode == 0, trained.stderr
+    assert "best at epoch 1: brightness" in trained.stdout
     drawn = ganctl("train", "--data", "checks", *sets[2:], *small[2:], "--set", "data.count=30", env=environment)
     assert drawn.returncode == 0, drawn.stderr
     checked = ganctl("plugins", "--check", env=environment)
@@ -50,6 +53,7 @@ def test_the_plugin_pages_packages_train_and_conform(tmp_path: Path, pictures: P
     assert re.search(r"loss bounded \(ganctl-bounded 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert re.search(r"architecture tiny \(ganctl-tiny 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert re.search(r"dataset checks \(ganctl-checks 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
+    assert re.search(r"metric brightness \(ganctl-brightness 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert "loss_checks(Bounded)" in files["ganctl-bounded/test_bounded.py"]
 
 

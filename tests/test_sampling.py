@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from toys import settings, trainer
 
 from ganctl import sampling, session, weights
+from ganctl.display import Display
 from ganctl.errors import GanctlError
 from ganctl.run import Run, make
 
@@ -67,7 +69,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_an_exported_file_alone_draws_the_last_sheet(run: Run) -> None:
     made = trainer(40)
-    session.train(made, run, lambda report: None)
+    session.train(made, run, [Display(Console(), quiet=True)])
     trained = weights.load(run.weights)
     sheet = sampling.sheet(trained.network, sampling.latents(0, 64, trained.architecture.latent_dim))
     from PIL import Image
@@ -148,7 +150,7 @@ def test_tied_weights_can_be_saved() -> None:
 
 def test_without_averaging_the_generator_itself_is_kept(run: Run) -> None:
     made = trainer(40, train__ema=0, train__steps=2)
-    session.train(made, run, lambda report: None)
+    session.train(made, run, [Display(Console(), quiet=True)])
     trained = weights.load(run.weights)
     assert not trained.header.ema
     assert torch.equal(trained.network.layers[0].weight, made.generator.layers[0].weight)  # type: ignore[index]

@@ -29,7 +29,7 @@ def sample(
     shown: Display,
 ) -> None:
     """Draw *count* images, of one class if it is named, to a sheet, or to a folder of single images."""
-    file = _weights_file(source)
+    file = weights_file(source)
     trained = weights.load(file)
     output = output or file.with_name("sample.png")
     classes = trained.header.data.classes
@@ -66,7 +66,7 @@ def walk(
 
     With the name of one class they stay in it; with several, the latents stay and each walk goes from class to class.
     """
-    file = _weights_file(source)
+    file = weights_file(source)
     trained = weights.load(file)
     chosen = _labels(names, trained, file)
     size = trained.header.data.size
@@ -143,17 +143,22 @@ def export(run: Run, output: Path | None, which: str, ema: bool | None, shown: D
     saved = run.saved()
     if not saved:
         raise GanctlError(f"{run} has no checkpoint yet; ganctl resume {run} goes on with it")
-    steps = {int(path.stem.split("-")[1]): path for path in saved}
-    if which != "last" and (not which.isdecimal() or int(which) not in steps):
-        known = ", ".join(map(str, steps))
-        raise GanctlError(f"--checkpoint {plain(which)}: {run} has checkpoints of the steps {known}, and last")
-    path = saved[-1] if which == "last" else steps[int(which)]
+    steps = {str(int(path.stem.split("-")[1])): path for path in saved}
+    named = {"last": saved[-1]} | ({"best": run.best} if run.best.exists() else {})
+    if which == "best" and which not in named:
+        raise GanctlError(f"{run} was not evaluated in training (--eval-every N), so no checkpoint is known to be best")
+    # A step may be asked for with zeros before it, as in its file's name.
+    path = (named | steps).get(which.lstrip("0") or which)
+    if path is None:
+        known = f"the steps {', '.join(steps)}, and {' and '.join(named)}"
+        raise GanctlError(f"--checkpoint {plain(which)}: {run} has checkpoints of {known}")
     output = output or run.weights
-    kind = "averaged" if checkpoint.export(path, ema, output) else "last"
-    shown.note(f"{plain(output)}: the generator of step {int(path.stem.split('-')[1])}, {kind} weights")
+    exported = checkpoint.export(path, ema, output)
+    kind = "averaged" if exported.ema else "last"
+    shown.note(f"{plain(output)}: the generator of step {exported.step}, {kind} weights")
 
 
-def _weights_file(source: Path) -> Path:
+def weights_file(source: Path) -> Path:
     """Return the exported file that *source*, a run folder or a file, means."""
     if not source.is_dir():
         return source

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from ganctl import checkpoint, files, session
@@ -10,7 +12,8 @@ from ganctl.assemble import Layers, assemble, check_same_data, config_text, load
 from ganctl.config import Settings
 from ganctl.data.pack import Packed
 from ganctl.display import Display, clock
-from ganctl.errors import plain
+from ganctl.errors import GanctlError, plain
+from ganctl.evaluation import Judge
 from ganctl.resolve import Layer, expected, read_recipe
 from ganctl.run import Run, make
 from ganctl.summary import LayerLine, summarise
@@ -21,6 +24,7 @@ def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: 
     """Train in a new run folder. Return the number of the signal that ended it early, or 0."""
     layers = Layers(user, recipe)
     settings = layers.resolve()
+    _check_extras(settings)
     packed = load_data(settings, shown.progress)
     _tell_of_data(packed, shown)
     trainer = assemble(layers, packed)
@@ -28,8 +32,9 @@ def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: 
     for line in trainer.settings.skipped:
         shown.note(line, style="dim")
     _hint(settings, shown)
+    judge = _judge(trainer, packed, shown)
     with make(out, overwrite, config_text(trainer, packed)) as run:
-        return _train(trainer, run, shown, 0)
+        return _train(trainer, run, shown, 0, judge)
 
 
 def resume(run: Run, user: Layer, shown: Display) -> int:
@@ -42,7 +47,9 @@ def _resume(run: Run, user: Layer, shown: Display) -> int:
     run.sweep()
     saved = run.saved()
     layers = Layers(user, read_recipe(run.config), begun=bool(saved))
-    packed = load_data(layers.resolve(), shown.progress)
+    settings = layers.resolve()
+    _check_extras(settings)
+    packed = load_data(settings, shown.progress)
     check_same_data(run.about(), packed)
     trainer = assemble(layers, packed)
     log_bytes = 0
@@ -60,10 +67,26 @@ def _resume(run: Run, user: Layer, shown: Display) -> int:
         )
         return 0
     files.write(run.config, config_text(trainer, packed).encode())
-    return _train(trainer, run, shown, log_bytes)
+    return _train(trainer, run, shown, log_bytes, _judge(trainer, packed, shown))
 
 
-def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int) -> int:
+def _check_extras(settings: Settings) -> None:
+    """Raise :class:`GanctlError` for what is to be used and is not installed, before anything is made."""
+    if settings.train.log == "tensorboard" and not find_spec("tensorboard"):
+        raise GanctlError("--log tensorboard needs tensorboard: pip install 'ganctl[tensorboard]'")
+
+
+def _judge(trainer: Trainer, packed: Packed, shown: Display) -> Judge | None:
+    """Return what evaluates *trainer*'s generator, if anything does. Real images are looked at here, once."""
+    if not trainer.settings.train.eval_every:
+        return None
+    judge = Judge(trainer.settings, packed, trainer.device, shown.aside)
+    for line in judge.hints:
+        shown.note(f"hint: {line}", style="yellow")
+    return judge
+
+
+def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int, judge: Judge | None) -> int:
     settings, epochs = trainer.settings, _epochs(trainer, trainer.total_steps)
     names = [settings.entries[table].name for table in ("arch", "loss")]
     images = f"{len(trainer.batches)} images of {settings.spec.size} px"
@@ -72,7 +95,13 @@ def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int) -> int:
     if trainer.step:
         shown.note(f"goes on at step {trainer.step}, epoch {_epochs(trainer, trainer.step)}")
     shown.training(epochs, trainer.total_steps, trainer.steps_per_epoch, trainer.step, trainer.meters["step"].peek)
-    number = session.train(trainer, run, shown.report, log_bytes)
+    with ExitStack() as stack:
+        shows: list[session.Show] = [shown]
+        if settings.train.log == "tensorboard":
+            from ganctl.tensorboard import TensorBoard
+
+            shows.append(stack.enter_context(TensorBoard(run, trainer.step)))
+        number = session.train(trainer, run, shows, log_bytes, judge)
     shown.trained()
     if number:
         shown.note(
@@ -83,9 +112,22 @@ def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int) -> int:
     shown.note(
         f"done in {clock(trainer.seconds)}; {run}/ holds {sheets} sample sheets and generator.safetensors", "bold green"
     )
+    if judge:
+        _tell_of_best(trainer, run, shown)
     shown.note(f"  ganctl video {run}     films how the samples changed")
     shown.note(f"  ganctl sample {run}    draws new images")
     return 0
+
+
+def _tell_of_best(trainer: Trainer, run: Run, shown: Display) -> None:
+    """Say where the best evaluation was, and by how much it is better than the last one."""
+    best = trainer.notes["best"]
+    text = f"best at epoch {best['epoch']}: {best['name']} {best['value']:.4g}, and {best['floor']:.4g} of real images"
+    if best["step"] < trainer.step:
+        last = trainer.notes["judged"]
+        worse = abs(last - best["value"]) / max(abs(last), 1e-9)
+        text += f"; {worse:.0%} better than now ({last:.4g}); ganctl export {run} --checkpoint best writes it"
+    shown.note(text)
 
 
 def dry_run(user: Layer, recipe: Layer, shown: Display) -> None:

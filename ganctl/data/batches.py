@@ -60,6 +60,13 @@ class Batches:
             labels = torch.from_numpy(self._labels[rows]).to(self._device, non_blocking=True)
         return RealBatch(images, labels)
 
+    def first(self, count: int, label: int | None = None) -> NDArray[np.uint8]:
+        """Return the first *count* packed images of a pass, or as many as there are, of all or of the class *label*."""
+        rows = self._pass(0)
+        if label is not None and self._labels is not None:
+            rows = rows[self._labels[rows] == label]
+        return self._images[rows[:count]]
+
     def _rows(self, position: int, count: int) -> NDArray[np.int64]:
         parts = []
         while count:

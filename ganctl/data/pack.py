@@ -100,6 +100,18 @@ def find(dataset: Dataset, name: str, target: Target) -> Packed | None:
     return packed if packed.manifest.fingerprint == fingerprint else None
 
 
+def find_hash(pixels: str) -> Packed | None:
+    """Return the pack whose hash is *pixels*, as a run's config.toml records it, if there still is one."""
+    for manifest in sorted(cache_folder().glob("packs/*/manifest.json")):
+        try:
+            packed = _open(manifest.parent)
+        except (OSError, EOFError, ValueError, TypeError, KeyError):
+            continue
+        if packed.manifest.hash == pixels:
+            return packed
+    return None
+
+
 def _folder(dataset: Dataset, name: str, target: Target) -> Path:
     key = json.dumps([_FORMAT, name, dataset.model_dump(mode="json"), target], sort_keys=True)
     return cache_folder() / "packs" / hashlib.sha256(key.encode()).hexdigest()[:24]

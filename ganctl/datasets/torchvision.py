@@ -16,19 +16,15 @@ from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image
 
 from ganctl.api import Dataset, Description, Progress, Record
 from ganctl.data.cache import building, cache_folder
+from ganctl.data.download import download, reason
 from ganctl.datasets.folder import Folder
 from ganctl.errors import GanctlError, plain
-
-_TIMEOUT = 30
-_BLOCK = 1 << 18
 
 
 class _Known(NamedTuple):
@@ -252,7 +248,7 @@ def _provide(file: _File, by_hand: Path, path: Path, progress: Progress) -> None
     problem: Exception = RuntimeError("torchvision knows no address")
     for address in file.addresses:
         try:
-            _download(address, path, progress)
+            download(address, path, progress)
             if check_integrity(path, file.md5):
                 return
             problem = RuntimeError(f"what came from {address} is not what was expected")
@@ -261,20 +257,8 @@ def _provide(file: _File, by_hand: Path, path: Path, progress: Progress) -> None
     raise problem
 
 
-def _download(address: str, path: Path, progress: Progress) -> None:
-    request = Request(address, headers={"User-Agent": "ganctl"})
-    with urlopen(request, timeout=_TIMEOUT) as response, path.open("wb") as file:
-        total, done = response.length, 0
-        while block := response.read(_BLOCK):
-            done += file.write(block)
-            progress(f"downloading {path.name}", done, total)
-
-
 def _by_hand(known: _Known, what: str, error: Exception) -> GanctlError:
-    # urllib wraps the operating system's words in its own.
-    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
-    reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0] or type(cause).__name__
     return GanctlError(
-        f"cannot download {known.name}: {plain(reason)}; download {what} by hand into {plain(known.home)}, "
+        f"cannot download {known.name}: {reason(error)}; download {what} by hand into {plain(known.home)}, "
         "or use --data FOLDER/ZIP with your own copy"
     )

@@ -1,0 +1,1 @@
+"""Metrics that come with ganctl, one idea a file."""
