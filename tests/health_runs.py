@@ -20,7 +20,7 @@ from ganctl.assemble import Layers, assemble, load_data
 from ganctl.errors import GanctlError
 from ganctl.health import vitals
 from ganctl.health.course import Course
-from ganctl.health.watch import Event, Watch
+from ganctl.health.watch import NOT_FINITE, Event, Watch
 from ganctl.resolve import Layer, Value, read_recipe
 from ganctl.session import _examine, kept
 
@@ -125,7 +125,7 @@ class Outcome(NamedTuple):
 
 
 def run(trial: Trial) -> Outcome:
-    """Train, and watch as a session does."""
+    """Train, and watch as a session does, until what must come has come."""
     values = SMALL | {"data.source": str(IMAGES[trial.images])} | dict(trial.settings) | {"train.steps": trial.steps}
     if trial.images == "cifar":
         values |= {"data.limit": 10_000}
@@ -142,7 +142,7 @@ def run(trial: Trial) -> Outcome:
     for report in trainer.run():
         events = _examine(trainer, signs, watch, report, writes=False)
         outcome.events.extend(events)
-        if any(event.name == "not-finite" for event in events):
+        if any(event.name in (trial.event, NOT_FINITE) for event in events):
             break
         if signs.due(report.step):
             for name, value in _figures(Course(state["course"])):
@@ -160,7 +160,6 @@ def _figures(course: Course) -> Iterator[tuple[str, float]]:
         yield "contrast", look.contrast
         yield "likeness", course.likeness
         yield "twins", look.twins
-    if step >= 800:
         yield "jump", course.jump
         yield "spread", course.spread
     if step >= 1000:

@@ -209,8 +209,8 @@ def test_metrics_share_one_pass_and_say_what_they_depend_on(weights: Weights, mo
     of = {score.name: score.protocol for score in scores}
     assert all(protocol["weights"] == weights.digest for protocol in of.values())
     assert not any(str(weights.path) in str(protocol) for protocol in of.values())
-    assert of["kid"].items() >= {"subsets": SUBSETS, "subset_size": SUBSET_SIZE, "seed": SEED}.items()
-    assert of["is"].items() >= {"splits": SPLITS, "seed": SEED}.items()
+    assert of["kid"].items() >= {"layer": "2048", "subsets": SUBSETS, "subset_size": SUBSET_SIZE, "seed": SEED}.items()
+    assert of["is"].items() >= {"layer": "logits_unbiased", "splits": SPLITS, "seed": SEED}.items()
     assert of["recall"].items() >= {"neighbourhood": NEIGHBOURHOOD}.items()
     # Real images have a score of their own: what a perfect generator would have.
     score = next(score for score in scores if score.name == "is")

@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, field_validator
@@ -92,6 +92,9 @@ class Inception(Extractor):
 class InceptionMetric(Metric):
     """What metrics that compare features of Inception-v3 have in common."""
 
+    layer: ClassVar[str] = "2048"
+    """Which features it compares, as torch-fidelity calls them."""
+
     weights: Path | None = Field(
         default=None, description="file of Inception-v3's weights, in place of a download of 96 MB"
     )
@@ -116,8 +119,8 @@ class InceptionMetric(Metric):
         return Inception(weights=self.weights, sha256=self.weights_sha256)
 
     def protocol(self) -> Mapping[str, Any]:
-        """Return the options; which weights these are, the extractor says, and where they lie changes nothing."""
-        return self.model_dump(mode="json", exclude={"weights", "weights_sha256"})
+        """Name the layer and the options; which weights it has, the extractor says, and where they lie matters not."""
+        return {"layer": self.layer, **self.model_dump(mode="json", exclude={"weights", "weights_sha256"})}
 
 
 def _own(address: str, sha256: str, progress: Progress) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 REMEMBERED = 11
@@ -44,6 +45,12 @@ class Look(NamedTuple):
     """How much the sample of a latent has changed since the last look, as a share of how much two images differ."""
 
 
+OFFSETS: Mapping[str, Callable[[Look], float]] = MappingProxyType(
+    {"brightness": lambda look: look.brightness, "saturation": lambda look: math.log(max(look.saturation, 0.01))}
+)
+"""How far the samples are from the images, either way: the saturation's as a logarithm."""
+
+
 class Course:
     """The last looks, and what of the earlier ones is needed to judge them by.
 
@@ -62,9 +69,9 @@ class Course:
         for layer, norm in look.gradients.items():
             if math.isfinite(norm):
                 self._peaks[layer] = max(norm, self._peaks.get(layer, 0.0))
-        for name, value in (("brightness", self.brightness), ("saturation", self.saturation)):
-            if look.step >= SETTLED and abs(value) <= abs(self._nearest.get(name, [math.inf])[0]):
-                self._nearest[name] = [value, look.epoch]
+        for name in OFFSETS:
+            if look.step >= SETTLED and self.distance(name) <= self._nearest.get(name, [math.inf])[0]:
+                self._nearest[name] = [self.distance(name), self.offset(name), look.epoch]
 
     @property
     def now(self) -> Look:
@@ -99,24 +106,23 @@ class Course:
         """Mean jump."""
         return self._mean(lambda look: look.jump, SOME)
 
-    @property
-    def brightness(self) -> float:
-        """Mean brightness."""
-        return self._mean(lambda look: look.brightness, SOME)
+    def offset(self, name: str) -> float:
+        """Return the mean of one of the :data:`OFFSETS`; 0 is as the images are."""
+        return self._mean(OFFSETS[name], SOME)
 
-    @property
-    def saturation(self) -> float:
-        """Mean of the saturations' logarithms: 0 is that of the images."""
-        return self._mean(lambda look: math.log(max(look.saturation, 0.01)), SOME)
+    def distance(self, name: str) -> float:
+        """Return the mean size of one of the :data:`OFFSETS`, which does not vanish while its sign changes."""
+        return self._mean(lambda look: abs(OFFSETS[name](look)), SOME)
 
     def nearest(self, name: str) -> tuple[float, int]:
-        """Return the brightness or saturation (*name*) that was nearest to the images', and its epoch."""
-        value, epoch = self._nearest.get(name, (getattr(self, name), self.now.epoch))
-        return value, epoch
+        """Return the offset *name* when the samples stayed nearest to the images in it, and the epoch."""
+        _, offset, epoch = self._nearest.get(name, (0.0, self.offset(name), self.now.epoch))
+        return offset, epoch
 
     def drift(self, name: str) -> float:
-        """Return how much further from the images brightness or saturation (*name*) is than it once was."""
-        return abs(getattr(self, name)) - abs(self.nearest(name)[0])
+        """Return how much further from the images than they once were the samples are in *name*."""
+        now = self.distance(name)
+        return now - self._nearest.get(name, [now])[0]
 
     def _mean(self, figure: Callable[[Look], float], count: int) -> float:
         last = self.looks[-count:]

@@ -139,16 +139,14 @@ def _changing(course: Course) -> str:
 
 
 def _tinted(course: Course) -> str:
-    word = "darker" if course.brightness < 0 else "lighter"
-    value, epoch = course.nearest("brightness")
-    then = f"{abs(value):.0%} off in epoch {epoch}"
-    return f"samples are {abs(course.brightness):.0%} {word} than the images, and were {then}"
+    (then, epoch), now = course.nearest("brightness"), course.offset("brightness")
+    word = "darker" if now < 0 else "lighter"
+    return f"samples are {abs(now):.0%} {word} than the images, and were {abs(then):.0%} off in epoch {epoch}"
 
 
 def _coloured(course: Course) -> str:
-    value, epoch = course.nearest("saturation")
-    now, then = (_percent(math.exp(logarithm)) for logarithm in (course.saturation, value))
-    return f"samples are {now} as colourful as the images, and were {then} in epoch {epoch}"
+    (then, epoch), now = course.nearest("saturation"), course.offset("saturation")
+    return f"samples are {math.exp(now):.0%} as colourful as the images, and were {math.exp(then):.0%} in epoch {epoch}"
 
 
 def _percent(share: float) -> str:
@@ -170,7 +168,7 @@ SICKNESSES = (
     Sickness(
         "mode-collapse", "mode collapse", 500, _collapse, _alike, "a few images are all that the generator needs"
     ),
-    Sickness("oscillation", "oscillation", 800, _oscillation, _changing, "the two chase each other"),
+    Sickness("oscillation", "oscillation", 500, _oscillation, _changing, "the two chase each other"),
     Sickness(
         "brightness-drift", "brightness drifts", 1000, _brightness_drift, _tinted, "the discriminator lets it pass"
     ),

@@ -23,6 +23,7 @@ class InceptionScore(InceptionMetric):
 
     api_version = 1
     lower_is_better = False
+    layer = "logits_unbiased"
     splits: int = Field(default=10, ge=1, le=1000, description="parts of the images, of whose scores it is the mean")
 
     def statistics(self, features: Tensor) -> Mapping[str, Tensor]:

@@ -12,7 +12,9 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 from typing import NamedTuple
@@ -90,6 +92,7 @@ def timed(run: Callable[[], Tensor]) -> tuple[Took, Tensor]:
 
 
 def main(rounds: int = 5, count: int = 512) -> None:
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than there are cores
     pixels = torch.randint(256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     look = EfficientNetLite0().load(torch.device("cpu"), lambda *_: None)
     torch_fidelity.register_feature_extractor("efficientnet-lite0", Reference)
@@ -107,9 +110,9 @@ def main(rounds: int = 5, count: int = 512) -> None:
     print(f"{'':36}images/s   ratio   images per core second   ratio")
     for batch in BATCHES:
         sides: dict[str, Callable[[], Tensor]] = {
-            "ganctl": lambda batch=batch: own(batch),
-            "torch-fidelity": lambda batch=batch: theirs(batch, no_workers=False),
-            "torch-fidelity, no workers": lambda batch=batch: theirs(batch, no_workers=True),
+            "ganctl": partial(own, batch),
+            "torch-fidelity": partial(theirs, batch, no_workers=False),
+            "torch-fidelity, no workers": partial(theirs, batch, no_workers=True),
         }
         features = {name: timed(run)[1] for name, run in sides.items()}  # warms up, too
         took: dict[str, list[Took]] = {name: [] for name in sides}
@@ -118,15 +121,11 @@ def main(rounds: int = 5, count: int = 512) -> None:
                 took[name].append(timed(run)[0])
         for name, times in took.items():
             # Neighbouring rounds share what else the machine has to do, so the ratio is of these.
-            ratios = zip(times, took["ganctl"], strict=True)
-            clock, cores = zip(
-                *[(other.clock / own.clock, other.cores / own.cores) for other, own in ratios], strict=True
-            )
+            pairs = list(zip(times, took["ganctl"], strict=True))
+            clock = median(other.clock / ours.clock for other, ours in pairs)
+            cores = median(other.cores / ours.cores for other, ours in pairs)
             rate = [count / median(part) for part in zip(*times, strict=True)]
-            print(
-                f"batch {batch}, {name:28}{rate[0]:8.1f}   {median(clock):5.2f}"
-                f"   {rate[1]:22.1f}   {median(cores):5.2f}"
-            )
+            print(f"batch {batch}, {name:28}{rate[0]:8.1f}   {clock:5.2f}   {rate[1]:22.1f}   {cores:5.2f}")
         gap = (features["ganctl"] - features["torch-fidelity"]).abs().max()
         print(f"batch {batch}, largest difference {float(gap):.1e} of {float(features['ganctl'].abs().max()):.1f}")
 
