@@ -30,7 +30,7 @@ steps, 1.5 times; with a discriminator that learns too fast: 0.12 to 0.16, 1.15 
 FADED = (0.02, 0.06)
 """What is left of a layer's gradient. Healthy: 0.09 at least; with judgements of both in one batch: 0.007 at most."""
 
-COLLAPSED, TWINS = (0.33, 0.5), (0.5, 0.25)
+COLLAPSED, TWINS = (0.33, 0.5), (0.6, 0.3)
 """Likeness, and share of near-copies. Healthy after 500 steps: 0.66 at least; with too much momentum, or classes that
 drown the latents: 0.24 at most."""
 
