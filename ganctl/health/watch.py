@@ -59,9 +59,10 @@ class Watch:
         for sickness in SICKNESSES:
             verdict = sickness.judge(self._course)
             case = self._cases.setdefault(sickness.name, {"sick": False, "looks": 0, "since": 0})
-            begins = not explained and look.step >= sickness.start
+            may_begin = not explained and look.step >= sickness.start
+            # What is too early to be told explains what follows from it nonetheless.
             explained |= bool(verdict or case["sick"])
-            if not begins and not case["sick"]:
+            if not may_begin and not case["sick"]:
                 verdict = None
             if verdict is None or verdict == case["sick"]:
                 case["looks"] = 0

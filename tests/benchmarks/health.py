@@ -23,6 +23,7 @@ from ganctl.resolve import Layer, Value, resolve
 from ganctl.session import _examine, kept
 from ganctl.trainer import Report, Trainer
 
+MEASURED_EVERY = vitals.MEASURED_EVERY
 SIZES = {"64 filters, batch 128": (64, 128), "16 filters, batch 16": (16, 16)}
 
 
@@ -58,9 +59,6 @@ class Rounds:
     def _some(self) -> Iterator[Report]:
         for _ in range(self.steps):
             yield next(self._reports)
-
-
-MEASURED_EVERY = vitals.MEASURED_EVERY
 
 
 def main(rounds: int) -> None:
