@@ -394,8 +394,7 @@ def compare(
     if len(chosen) > 1:
         raise WrongUsage("choose one of --json, --csv and --markdown")
     form = chosen[0] if chosen else compare.form_of(output) if output else None
-    found = compare.find_runs(runs)
-    columns, refused = compare.compare(found), compare.refusals(found)
+    columns, refused = compare.compare(compare.find_runs(runs))
     if output and form:
         files.write(output, compare.FORMS[form](columns).encode())
     elif form:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ganctl.config import flatten
 from ganctl.errors import GanctlError, plain
+from ganctl.figures import Row, by_protocol
 from ganctl.run import Run, open_run
 
 NOTE = (
@@ -91,7 +92,15 @@ def _by_number(path: Path) -> list[float | str]:
     return [float(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
-def compare(runs: Sequence[Run]) -> list[Column]:
+class Comparison(NamedTuple):
+    """Runs side by side."""
+
+    columns: list[Column]
+    refused: list[str]
+    """Of each metric that is not compared, because its protocols differ, in which part they do."""
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
     """Read *runs*, of which any may be still in training."""
     settings = [_settings(run) for run in runs]
     differing = [
@@ -99,24 +108,18 @@ def compare(runs: Sequence[Run]) -> list[Column]:
         for key in dict.fromkeys(key for each in settings for key in each)
         if any(key not in each or each[key] != settings[0].get(key) for each in settings)
     ]
-    measured, _ = _metrics(runs)
-    return [
-        _column(name, {key: each[key] for key in differing if key in each}, run, metrics)
-        for name, each, run, metrics in zip(_names(runs), settings, runs, measured, strict=True)
-    ]
-
-
-def refusals(runs: Sequence[Run]) -> list[str]:
-    """Say of each metric that is not compared, because its protocols differ, in which part they do."""
-    return _metrics(runs)[1]
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
     names = [plain(run.path.resolve().name) for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    measured, refused = _metrics(names, runs)
+    columns = [
+        _column(name, {key: each[key] for key in differing if key in each}, run, metrics)
+        for name, each, run, metrics in zip(names, settings, runs, measured, strict=True)
+    ]
+    return Comparison(columns, refused)
 
 
-def _metrics(runs: Sequence[Run]) -> tuple[list[dict[str, Measured]], list[str]]:
+def _metrics(names: Sequence[str], runs: Sequence[Run]) -> tuple[list[dict[str, Measured]], list[str]]:
     """Return the metrics of each run that can be compared, and why the others cannot."""
     found = [_by_protocol(run) for run in runs]
     measured: list[dict[str, Measured]] = [{} for _ in runs]
@@ -127,24 +130,20 @@ def _metrics(runs: Sequence[Run]) -> tuple[list[dict[str, Measured]], list[str]]
         first, *others = (list(found[number][name]) for number in having)
         shared = [protocol for protocol in first if all(protocol in other for other in others)]
         if not shared:
-            refused.append(_refusal(name, [_names(runs)[number] for number in having], [first, *others]))
+            refused.append(_refusal(name, [names[number] for number in having], [first, *others]))
             continue
         for number in having:
             measured[number][name] = _measured(found[number][name][shared[-1]])
     return measured, refused
 
 
-def _by_protocol(run: Run) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+def _by_protocol(run: Run) -> dict[str, dict[str, list[Row]]]:
     """Return the rows of each metric of *run* by its protocol, of which the one that was used last comes last."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for row in run.rows():
-        name, protocol = row.get("name"), row.get("protocol")
-        if row.get("kind") != "metric" or not isinstance(name, str) or not isinstance(protocol, dict):
-            continue
-        if not isinstance(row.get("epoch"), int) or not isinstance(row.get("lower_is_better"), bool):
-            continue
-        mine, key = found.setdefault(name, {}), json.dumps(protocol, sort_keys=True)
-        mine[key] = [*mine.pop(key, []), row]
+    found: dict[str, dict[str, list[Row]]] = {}
+    for (name, protocol), rows in by_protocol(run.rows()).items():
+        whole = [r for r in rows if isinstance(r.get("epoch"), int) and isinstance(r.get("lower_is_better"), bool)]
+        if protocol and whole:
+            found.setdefault(name, {})[protocol] = whole
     return found
 
 
@@ -160,15 +159,12 @@ def _refusal(name: str, names: Sequence[str], protocols: Sequence[Sequence[str]]
     return f"{plain(name)} is not compared: {parts}; ganctl evaluate measures a run anew"
 
 
-def _measured(rows: Sequence[Mapping[str, Any]]) -> Measured:
-    """Return what became of a metric in *rows* of one protocol; of two evaluations of one step the later one counts."""
-    last = {row.get("step"): row for row in rows}
-    ordered = sorted(last.values(), key=lambda row: _number(row.get("step")) or 0)
+def _measured(rows: Sequence[Row]) -> Measured:
+    """Return what became of a metric in *rows* of one protocol."""
     sign = 1 if rows[-1]["lower_is_better"] else -1
-    course = [(_number(row.get("value")), int(row["epoch"])) for row in ordered]
-    return Measured(
-        _figure(course, lambda value: sign * value), _number(rows[-1].get("floor")), dict(rows[-1]["protocol"])
-    )
+    course = [(_number(row.get("value")), int(row["epoch"])) for row in rows]
+    protocol = rows[-1]["protocol"]
+    return Measured(_figure(course, lambda value: sign * value), _number(rows[-1].get("floor")), protocol)
 
 
 def _settings(run: Run) -> dict[str, Any]:

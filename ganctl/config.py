@@ -247,7 +247,7 @@ class Settings:
 
     def steps_per_epoch(self, images: int) -> int:
         """Return the generator steps in which the discriminator sees *images* real ones, rounded up."""
-        return -(-images // (self.train.batch_size * self.train.d_steps))
+        return steps_per_epoch(images, self.train.batch_size, self.train.d_steps)
 
     def total_steps(self, images: int) -> int:
         """Return the generator steps of a run on *images*: by its epochs, steps or images, whichever ends first."""
@@ -257,6 +257,11 @@ class Settings:
         if self.train.epochs:
             lengths.append(self.train.epochs * self.steps_per_epoch(images))
         return min(lengths)
+
+
+def steps_per_epoch(images: int, batch_size: int, d_steps: int) -> int:
+    """Return the generator steps in which the discriminator sees *images* real ones, rounded up."""
+    return -(-images // (batch_size * d_steps))
 
 
 def _dump(model: BaseModel, skip: Iterable[str] = ()) -> dict[str, Any]:

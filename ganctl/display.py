@@ -61,7 +61,7 @@ class Display:
         self._stage: tuple[Progress, TaskID, str] | None = None
         self._training: _TrainingView | None = None
         self._epochs = 0
-        self._trains = False
+        """Of the training that is shown; 0 while there is none."""
 
     def __enter__(self) -> Display:
         return self
@@ -112,7 +112,7 @@ class Display:
     ) -> None:
         """Prepare to show a training of so many steps; *peek* gives the running means of the figures."""
         self._end_stage()
-        self._epochs, self._trains = epochs, True
+        self._epochs = epochs
         if self._preview and not self._live:
             self.note("--preview shows samples on a terminal only", "yellow")
         if self._live:
@@ -122,7 +122,7 @@ class Display:
         """Show how far a stage has come that may interrupt a training: there, below its bars, or not at all."""
         if self._training:
             self._training.aside(what, done, total)
-        elif not self._trains:
+        elif not self._epochs:
             self.progress(what, done, total)
 
     def event(self, event: Event) -> None:
@@ -144,14 +144,14 @@ class Display:
         if self._training:
             self._training.update(report)
 
-    def sheet(self, epoch: int, sheet: Image) -> None:
+    def sheet(self, sheet: Image) -> None:
         """Show a sample sheet, where that is wanted."""
         if self._preview and self._training:
             self._training.preview(sheet)
 
     def trained(self) -> None:
         """Take down what :meth:`training` put up."""
-        self._trains = False
+        self._epochs = 0
         if self._training:
             self._training.stop()
             self._training = None
@@ -190,19 +190,16 @@ class _TrainingView:
         self._live.start()
 
     def _view(self) -> RenderableType:
-        parts: list[RenderableType] = (
-            [self._picture(), self._bars, self._figures] if self._sheet else [self._bars, self._figures]
-        )
-        return Group(*parts)
+        below: list[RenderableType] = [self._bars, self._figures]
+        return Group(*([self._picture(self._sheet)] if self._sheet else []), *below)
 
-    def _picture(self) -> Text:
-        """Draw the sheet as large as the window has room for, which may have changed."""
+    def _picture(self, sheet: Image) -> Text:
+        """Draw *sheet* as large as the window has room for, which may have changed."""
         from ganctl.preview import BLOCK, cells  # which brings Pillow
 
-        assert self._sheet
         width, height = self._console.size
         text = Text(no_wrap=True, overflow="crop")
-        for line in cells(self._sheet, width - 1, max(height - ROOM, 1)):
+        for line in cells(sheet, width - 1, max(height - ROOM, 1)):
             for upper, lower in line:
                 text.append(BLOCK, f"{upper} on {lower}")
             text.append("\n")

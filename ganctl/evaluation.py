@@ -53,6 +53,14 @@ class Reals(NamedTuple):
             yield self.images[self.rows[start : start + _BLOCK]]
 
 
+def chosen(settings: Settings, packed: Packed) -> tuple[Numbers, Numbers | None]:
+    """Return the rows of *packed* that *settings* choose, and their labels if they have classes."""
+    rows, labels = choose(
+        packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
+    )
+    return rows, None if labels is None else labels[rows]
+
+
 def choose_reals(packed: Packed, rows: Numbers, most: int, split: str) -> Reals:
     """Take *rows* of *packed*, or a seeded subset where they are more than *most*.
 
@@ -213,10 +221,7 @@ class Judge:
 
     def __init__(self, settings: Settings, packed: Packed, device: torch.device, progress: Progress) -> None:
         """*progress* shows each evaluation. Raise :class:`GanctlError` as :class:`Evaluator` does."""
-        rows, labels = choose(
-            packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
-        )
-        known = None if labels is None else labels[rows]
+        rows, known = chosen(settings, packed)
         self._count, self._dim = settings.metric.images, settings.architecture.latent_dim
         self._labels = labels_like(known, len(settings.spec.classes), self._count)
         self._about = about_generator(settings.train.ema > 0, known, len(settings.spec.classes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -22,6 +23,24 @@ def figures_by(rows: Iterable[Row], x: str) -> dict[str, Points]:
             if (figure := number(value)) is not None:
                 found.setdefault(name, {})[place] = figure
     return {name: dict(sorted(points.items())) for name, points in found.items()}
+
+
+def by_protocol(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Return the rows of each metric by its name and, as JSON, its protocol: what two protocols say is never joined.
+
+    They are in the order of their steps, and of two evaluations at one step the later one's is kept. The protocol that
+    was used last comes last.
+    """
+    found: dict[tuple[str, str], dict[float, Row]] = {}
+    for row in rows:
+        name, step, value = row.get("name"), number(row.get("step")), number(row.get("value"))
+        if row.get("kind") != "metric" or not isinstance(name, str):
+            continue
+        if step is None or math.isnan(step) or value is None:
+            continue
+        key = name, json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
+        found[key] = found.pop(key, {}) | {step: row}
+    return {key: [mine[step] for step in sorted(mine)] for key, mine in found.items()}
 
 
 def number(value: object) -> float | None:

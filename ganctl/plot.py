@@ -5,7 +5,6 @@ Needs matplotlib, the extra ``ganctl[plot]``, and no torch. Figures are drawn wi
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 import warnings
@@ -24,7 +23,7 @@ from PIL import Image
 
 from ganctl import files
 from ganctl.errors import GanctlError, plain
-from ganctl.figures import Points, Row, figures_by, number
+from ganctl.figures import Points, Row, by_protocol, figures_by
 from ganctl.kernels import first_kernels, mosaic
 from ganctl.run import Run
 
@@ -138,17 +137,9 @@ def plot(
 
 
 def metrics(rows: Iterable[Row]) -> dict[tuple[str, str], Points]:
-    """Return the values of each metric over steps, by its name and protocol: what two protocols say is never joined."""
-    found: dict[tuple[str, str], dict[float, float]] = {}
-    for row in rows:
-        name, step, value = row.get("name"), number(row.get("step")), number(row.get("value"))
-        if row.get("kind") != "metric" or not isinstance(name, str):
-            continue
-        if step is None or math.isnan(step) or value is None:
-            continue
-        protocol = json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
-        found.setdefault((name, protocol), {})[step] = value
-    return {key: dict(sorted(points.items())) for key, points in sorted(found.items())}
+    """Return the values of each metric over steps, by its name and protocol."""
+    found = {key: figures_by(mine, "step")["value"] for key, mine in by_protocol(rows).items()}
+    return dict(sorted(found.items()))
 
 
 def _of_one(run: Run, rows: Sequence[Row], notes: list[str]) -> dict[str, Figure]:

@@ -60,8 +60,8 @@ class Show(Protocol):
     def verdict(self, verdict: Verdict) -> None:
         """Take what an evaluation found."""
 
-    def sheet(self, epoch: int, sheet: Image.Image) -> None:
-        """Take the sample sheet of an epoch."""
+    def sheet(self, sheet: Image.Image) -> None:
+        """Take a sample sheet."""
 
 
 class Verdict(NamedTuple):
@@ -96,7 +96,7 @@ def train(
         for report in trainer.run():
             place = report.step, report.epoch, report.images
             for kind, figures in report.rows.items():
-                row = {"kind": kind} | dict(zip(("step", "epoch", "images"), place, strict=True))
+                row = {"kind": kind, "step": report.step, "epoch": report.epoch, "images": report.images}
                 log.append(row | {"seconds": round(report.seconds, 3), **figures})
             ended, stopped = report.step == trainer.total_steps, stop.signal
             epoch = report.epoch if "epoch" in report.rows else None
@@ -107,17 +107,19 @@ def train(
             saves = due or ended or stopped
             judges = judge and epoch and (ended or epoch % settings.eval_every == 0)
             events = _examine(trainer, signs, watch, report, writes=bool(draws or saves or judges))
+            if events and events[0].name == NOT_FINITE:
+                log.append(events[0].row(*place))
+                raise GanctlError(f"{events[0].text}; {_last_good(run)}")
             verdict = None
-            if judge and judges and not any(event.name == NOT_FINITE for event in events):
+            if judge and judges:
                 scores = judge.scores(kept(trainer))
-                for score in scores:
-                    log.append(score.row(*place))
-                verdict = Verdict(report.epoch, scores, _is_best(trainer, scores[0], report))
-                events += watch.metric(scores[0].row(*place))
+                rows = [score.row(*place) for score in scores]
+                for row in rows:
+                    log.append(row)
+                events += watch.metric(rows[0])
+                verdict = Verdict(report.epoch, scores, best=watch.best == rows[0])
             for event in events:
                 log.append(event.row(*place))
-                if event.name == NOT_FINITE:
-                    raise GanctlError(f"{event.text}; {_last_good(run)}")
             try:
                 for show in shows:
                     show.report(report)
@@ -134,7 +136,7 @@ def train(
                 with files.replacing(run.sample(report.epoch)) as path:
                     sheet.save(path, format="PNG")
                 for show in shows:
-                    show.sheet(report.epoch, sheet)
+                    show.sheet(sheet)
             if verdict and verdict.best:  # before the checkpoint that knows of it
                 checkpoint.save(run.best, trainer, log.sync())
             if saves:
@@ -143,17 +145,6 @@ def train(
             if stopped and not ended:
                 return stopped
     return 0
-
-
-def _is_best(trainer: Trainer, score: Score, report: Report) -> bool:
-    """Whether *score* is the best of the run so far by its protocol; the trainer's notes keep which one is."""
-    best, trainer.notes["judged"] = trainer.notes.get("best"), score.value
-    if best and (best["name"], best["protocol"]) == (score.name, dict(score.protocol)):
-        gain = best["value"] - score.value if score.lower_is_better else score.value - best["value"]
-        if not gain > 0:
-            return False
-    trainer.notes["best"] = score.row(report.step, report.epoch, report.images) | {"protocol": dict(score.protocol)}
-    return True
 
 
 def _examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Report, writes: bool) -> list[Event]:
@@ -168,7 +159,9 @@ def _examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Repor
 def _last_good(run: Run) -> str:
     """Say which of what *run* has saved is the last."""
     saved = run.saved()
-    return f"{plain(saved[-1])} was saved before" if saved else f"nothing was saved before, and {run} can be removed"
+    if saved:
+        return f"{plain(saved[-1])} was saved before; ganctl train --init {run} goes on from it with other settings"
+    return f"nothing was saved before, and {run} can be removed"
 
 
 def save(trainer: Trainer, run: Run, log: MetricsLog) -> None:

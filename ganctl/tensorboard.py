@@ -54,7 +54,7 @@ class TensorBoard:
         self._scalars("metric", {score.name: score.value for score in verdict.scores})
         self._scalars("metric of real images", {score.name: score.floor for score in verdict.scores})
 
-    def sheet(self, epoch: int, sheet: Image.Image) -> None:
+    def sheet(self, sheet: Image.Image) -> None:
         """Write a sample sheet."""
         file = io.BytesIO()
         sheet.save(file, format="PNG")

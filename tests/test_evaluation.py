@@ -128,6 +128,7 @@ def test_a_folder_of_images_is_compared_with_others(cli: Cli, run: Path, picture
         (("drawn",), 1, "add --data SOURCE"),
         (("judged", "--metric", "fd-eflite0"), 1, "fd-efflite0"),
         (("judged", "--images", 1), 1, "metric.images"),
+        (("judged", "--set", "train.device=gpu"), 1, "train.device"),
         (("nowhere",), 1, "nowhere"),
         (("judged", "--set", "metric.neighbors=3", "--metric", "coverage"), 1, "metric.neighbours"),
     ],

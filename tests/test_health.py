@@ -206,6 +206,19 @@ def test_a_best_checkpoint_long_past_is_told_once_and_its_end() -> None:
     assert ends.text == f"the best is not past any more: fd is 39 in epoch {len(falls + rises) + 1}"
 
 
+def test_the_best_by_one_protocol_says_nothing_of_another() -> None:
+    watch = Watch(settings(40), {})
+    row = {"name": "fd", "lower_is_better": True, "epoch": 1, "value": 5.0, "protocol": {"fakes": 100}}
+    watch.metric(row)
+    watch.metric(row | {"epoch": 2, "value": 6.0})
+    assert watch.best == row
+    other = row | {"epoch": 3, "value": 7.0, "protocol": {"fakes": 200}}
+    watch.metric(other)
+    assert watch.best == other and watch.worse == 0
+    watch.metric(other | {"epoch": 4, "value": math.nan})
+    assert watch.best == other
+
+
 def test_metrics_that_get_better_or_stay_or_are_higher_for_better_bring_nothing() -> None:
     assert metrics([100.0 / number for number in range(1, 30)]) == []
     assert metrics([40.0, *[41.0, 43.0, 42.0] * 8]) == []

@@ -59,7 +59,7 @@ def console(width: int, terminal: bool = True) -> Console:
 def shown(made: Console, preview: bool) -> str:
     with Display(made, preview=preview) as display:
         display.training(1, 10, 10, 0, dict)
-        display.sheet(0, picture(64, 64))
+        display.sheet(picture(64, 64))
         display.report(Report(1, 1, 8, 0.1))
     return made.file.getvalue()  # type: ignore[attr-defined]
 

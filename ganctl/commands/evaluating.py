@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ganctl import device as devices
 from ganctl import weights
 from ganctl.assemble import Layers, load_data
 from ganctl.commands.drawing import weights_file
-from ganctl.config import Settings
-from ganctl.data.batches import choose
+from ganctl.config import Settings, steps_per_epoch
 from ganctl.data.pack import Packed
 from ganctl.display import Display
 from ganctl.errors import GanctlError, plain
@@ -29,6 +29,7 @@ from ganctl.evaluation import (
     Score,
     about_generator,
     choose_reals,
+    chosen,
     draw_fakes,
     labels_like,
 )
@@ -55,7 +56,8 @@ def evaluate(source: Path, user: Layer, shown: Display) -> None:
     """
     run = None
     if source.is_dir() and not Run(source).config.is_file():
-        settings, packed, rows = _reals_of(source, user, Layer(_form_of_folder(source, user)), shown)
+        settings, packed = _reals_of(source, user, Layer(_form_of_folder(source, user)), shown)
+        rows, _ = chosen(settings, packed)
         generated = _pictures(source, settings, "metric.images" in user.values, shown)
         split = GIVEN
     else:
@@ -63,15 +65,15 @@ def evaluate(source: Path, user: Layer, shown: Display) -> None:
         run = open_run(source) if source.is_dir() else None
         form = trained.header.data
         recipe = _recipe_of(run, user) if run else Layer(_form(form.size, form.channels, file))
-        settings, packed, rows = _reals_of(source, user, recipe, shown)
-        generated = _drawn(trained, file, settings, packed, rows)
+        settings, packed = _reals_of(source, user, recipe, shown)
+        rows, known = chosen(settings, packed)
+        generated = _drawn(trained, file, settings, known, _device(settings, user))
         split = GIVEN
         if run and "data.source" not in user.values:
             same = run.about().get("pixels") == packed.manifest.hash
             split = TRAINED_ON if same else "images of the run's source, which have changed since"
     reals = choose_reals(packed, rows, settings.metric.reals, split)
-    device = devices.device(settings.train.device if "train.device" in user.values else "auto")
-    evaluator = Evaluator(settings.metrics, reals, generated.number, device, shown.progress)
+    evaluator = Evaluator(settings.metrics, reals, generated.number, _device(settings, user), shown.progress)
     for line in evaluator.hints:
         shown.note(line, "yellow")
     scores = evaluator.scores(generated.images(), generated.about, shown.progress)
@@ -80,16 +82,17 @@ def evaluate(source: Path, user: Layer, shown: Display) -> None:
         _record(run, trained.header, scores, shown)
 
 
-def _reals_of(source: Path, user: Layer, recipe: Layer, shown: Display) -> tuple[Settings, Packed, Numbers]:
-    """Return settings, the pack of the real images, and the rows of it that count."""
+def _reals_of(source: Path, user: Layer, recipe: Layer, shown: Display) -> tuple[Settings, Packed]:
+    """Return settings and the pack of the real images."""
     if "data.source" not in {*user.values, *recipe.values}:
         raise GanctlError(f"{plain(source)} does not say which images to compare with; add --data SOURCE")
     settings = Layers(user, recipe, begun=True).resolve()
-    packed = load_data(settings, shown.progress)
-    rows, _ = choose(
-        packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
-    )
-    return settings, packed, rows
+    return settings, load_data(settings, shown.progress)
+
+
+def _device(settings: Settings, user: Layer) -> torch.device:
+    """Return the device that the user names; a run's own may be another machine's."""
+    return devices.device(settings.train.device if "train.device" in user.values else "auto")
 
 
 def _recipe_of(run: Run, user: Layer) -> Layer:
@@ -138,17 +141,18 @@ def _pictures(folder: Path, settings: Settings, limited: bool, shown: Display) -
     return _Generated(given.blocks, len(rows), {"fakes_from": "a folder of images"})
 
 
-def _drawn(trained: weights.Trained, file: Path, settings: Settings, packed: Packed, rows: Numbers) -> _Generated:
-    """Return what draws the images of a generator."""
+def _drawn(
+    trained: weights.Trained, file: Path, settings: Settings, labels: Numbers | None, device: torch.device
+) -> _Generated:
+    """Return what draws the images of a generator, in the proportions of *labels* if they are of its classes."""
     data = trained.header.data
     if (data.size, data.channels) != (settings.spec.size, settings.spec.channels):
         raise GanctlError(
             f"{plain(file)} draws images of {data.size} px in {data.channels} channels, and the real ones would have "
             f"{settings.spec.size} px in {settings.spec.channels}; leave data.size and data.channels as they are"
         )
-    _, labels = choose(packed.labels, packed.manifest.classes, settings.data.classes, None, 0)
-    known = labels[rows] if labels is not None and data.classes == settings.spec.classes else None
-    count, device = settings.metric.images, devices.device("auto")
+    known = labels if data.classes == settings.spec.classes else None
+    count = settings.metric.images
     drawn = labels_like(known, len(data.classes), count)
 
     def images() -> Iterator[Pixels]:
@@ -186,8 +190,8 @@ def _by_own_protocol(scores: Sequence[Score], shared: Mapping[str, Any]) -> Iter
 
 def _record(run: Run, header: weights.Header, scores: Sequence[Score], shown: Display) -> None:
     tables = run.tables()
-    per_epoch = -(-tables["ganctl"]["images"] // (tables["train"]["batch_size"] * tables["train"]["d_steps"]))
-    epoch = -(-header.step // per_epoch)
+    train = tables["train"]
+    epoch = -(-header.step // steps_per_epoch(tables["ganctl"]["images"], train["batch_size"], train["d_steps"]))
     try:
         with run.hold(), MetricsLog(run.metrics, keep=None) as log:
             for score in scores:

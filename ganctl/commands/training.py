@@ -14,6 +14,7 @@ from ganctl.data.pack import Packed
 from ganctl.display import Display, clock
 from ganctl.errors import GanctlError, plain
 from ganctl.evaluation import Judge
+from ganctl.health.watch import Watch
 from ganctl.resolve import Layer, expected, read_recipe
 from ganctl.run import Run, make
 from ganctl.summary import LayerLine, summarise
@@ -120,13 +121,13 @@ def _train(trainer: Trainer, run: Run, shown: Display, log_bytes: int, judge: Ju
 
 
 def _tell_of_best(trainer: Trainer, run: Run, shown: Display) -> None:
-    """Say where the best evaluation was, and by how much it is better than the last one."""
-    best = trainer.notes["best"]
+    """Say where the best evaluation was, and by how much it is better than the last ones."""
+    watch = Watch(trainer.settings, trainer.notes["watch"])
+    if not (best := watch.best):
+        return
     text = f"best at epoch {best['epoch']}: {best['name']} {best['value']:.4g}, and {best['floor']:.4g} of real images"
     if best["step"] < trainer.step:
-        last = trainer.notes["judged"]
-        worse = abs(last - best["value"]) / max(abs(last), 1e-9)
-        text += f"; {worse:.0%} better than now ({last:.4g}); ganctl export {run} --checkpoint best writes it"
+        text += f", {watch.worse:.0%} better than of late; ganctl export {run} --checkpoint best writes it"
     shown.note(text)
 
 

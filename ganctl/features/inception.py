@@ -95,9 +95,7 @@ class InceptionMetric(Metric):
     layer: ClassVar[str] = "2048"
     """Which features it compares, as torch-fidelity calls them."""
 
-    weights: Path | None = Field(
-        default=None, description="file of Inception-v3's weights, in place of a download of 96 MB"
-    )
+    weights: Path | None = Field(default=None, description="file of Inception-v3's weights, in place of a download")
     weights_sha256: str = Field(
         default=SHA256,
         pattern="^[0-9a-f]{64}$",

@@ -77,35 +77,43 @@ class Watch:
                     text += f"; likely {sickness.cause}; {self._advice(sickness.name)}"
                 yield Event(sickness.name, verdict, f"{sickness.title} {text}")
 
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The row of kind "metric" that was the best by its protocol so far."""
+        return self._best.get("row")
+
+    @property
+    def worse(self) -> float:
+        """By what share of the best the median of the last three metrics is worse."""
+        # Figures that come near zero, or below, have no shares: a tenth of the first one is as small as it gets.
+        cost = _cost(self._best["row"])
+        return (median(self._best["last"]) - cost) / max(abs(cost), self._best["scale"] / 10, 1e-9)
+
     def metric(self, row: Mapping[str, Any]) -> list[Event]:
         """Take in a row of kind "metric", and return what it begins or ends. The first metric of a run counts."""
-        name, value, best = row["name"], row["value"], self._best
-        if not isinstance(value, int | float) or not math.isfinite(value) or best.get("name", name) != name:
+        best, value = self._best, row["value"]
+        if not math.isfinite(value) or (self.best and self.best["name"] != row["name"]):
             return []
-        sign = 1 if row["lower_is_better"] else -1
-        cost = sign * value
-        best["name"] = name
-        best["last"] = [*best.get("last", ()), cost][-3:]
-        if "cost" not in best or cost <= best["cost"]:
-            best |= {"cost": cost, "epoch": row["epoch"], "since": 0, "scale": best.get("scale", abs(cost))}
+        if self.best and self.best.get("protocol") != row.get("protocol"):
+            best.clear()  # what another protocol said cannot be compared with this
+        best["last"] = [*best.get("last", ()), _cost(row)][-3:]
+        if self.best is None or _cost(row) < _cost(self.best):
+            best |= {"row": dict(row), "since": 0, "scale": best.get("scale", abs(value))}
         else:
             best["since"] += 1
-        # Figures that come near zero, or below, have no shares: a tenth of the first one is as small as it gets.
-        scale = max(abs(best["cost"]), best["scale"] / 10, 1e-9)
-        now = median(best["last"])
-        worse = (now - best["cost"]) / scale
-        past = best["since"] >= LONG and beyond(worse, *WORSE)
-        sick = best.get("sick", False)
+        past = best["since"] >= LONG and beyond(self.worse, *WORSE)
+        sick, name = best.get("sick", False), plain(row["name"])
         if not sick and past:
             best["sick"] = True
+            now = _sign(row) * median(best["last"])
             text = (
-                f"the best is long past: {plain(name)} was {sign * best['cost']:.4g} in epoch {best['epoch']} and is "
-                f"{sign * now:.4g}, {worse:.0%} worse; likely it has trained enough; {self._advice(BEST_LONG_PAST)}"
+                f"the best is long past: {name} was {best['row']['value']:.4g} in epoch {best['row']['epoch']} and is "
+                f"{now:.4g}, {self.worse:.0%} worse; likely it has trained enough; {self._advice(BEST_LONG_PAST)}"
             )
             return [Event(BEST_LONG_PAST, True, text)]
         if sick and past is False:
             best["sick"] = False
-            text = f"the best is not past any more: {plain(name)} is {value:.4g} in epoch {row['epoch']}"
+            text = f"the best is not past any more: {name} is {value:.4g} in epoch {row['epoch']}"
             return [Event(BEST_LONG_PAST, False, text)]
         return []
 
@@ -125,3 +133,12 @@ class Watch:
 
     def _advice(self, name: str) -> str:
         return advice(name, self._settings)
+
+
+def _sign(row: Mapping[str, Any]) -> int:
+    return 1 if row["lower_is_better"] else -1
+
+
+def _cost(row: Mapping[str, Any]) -> float:
+    """Return what is the lower, the better the metric in *row* is."""
+    return float(_sign(row) * row["value"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ganctl.errors import plain
-from ganctl.figures import Points, Row, figures_by, number
+from ganctl.figures import Points, Row, by_protocol, figures_by, number
 
 COLOURS, DASHES = 8, 4
 """Kinds of colour and of dash in the page's style sheet; after so many curves the next kind of dash begins."""
@@ -73,9 +73,9 @@ class Metric(NamedTuple):
     lower_is_better: bool | None
     floor: float | None
     """What real images reach against real ones."""
-    values: dict[float, float]
+    values: Points
     """By steps, in their order."""
-    epochs: dict[float, float]
+    epochs: Points
 
     @property
     def best(self) -> float | None:
@@ -88,32 +88,23 @@ class Metric(NamedTuple):
 
 
 def metrics(rows: Iterable[Row]) -> dict[tuple[str, str], Metric]:
-    """Return what the rows of kind ``metric`` say, by name and protocol: what two protocols say is never joined.
+    """Return what the rows of kind ``metric`` say, by name and protocol."""
+    return {key: _metric(mine) for key, mine in by_protocol(rows).items()}
 
-    Of two values at one step the later evaluation's stays.
-    """
-    found: dict[tuple[str, str], Metric] = {}
-    for row in rows:
-        name, step, value = row.get("name"), number(row.get("step")), number(row.get("value"))
-        if row.get("kind") != "metric" or not isinstance(name, str):
-            continue
-        if step is None or math.isnan(step) or value is None:
-            continue
-        key = (name, json.dumps(row.get("protocol"), sort_keys=True))
-        if key not in found:
-            lower, floor = row.get("lower_is_better"), number(row.get("floor"))
-            found[key] = Metric(
-                plain(name),
-                _texts(row.get("protocol")),
-                lower if isinstance(lower, bool) else None,
-                floor if floor is not None and math.isfinite(floor) else None,
-                {},
-                {},
-            )
-        epoch = number(row.get("epoch"))
-        found[key].values[step] = value
-        found[key].epochs[step] = math.nan if epoch is None else epoch
-    return {key: m._replace(values=dict(sorted(m.values.items()))) for key, m in found.items()}
+
+def _metric(rows: Sequence[Row]) -> Metric:
+    """Return what *rows* of one name and protocol say."""
+    newest = rows[-1]
+    lower, floor = newest.get("lower_is_better"), number(newest.get("floor"))
+    points = figures_by(rows, "step")
+    return Metric(
+        plain(newest["name"]),
+        _texts(newest.get("protocol")),
+        lower if isinstance(lower, bool) else None,
+        floor if floor is not None and math.isfinite(floor) else None,
+        points["value"],
+        {step: points.get("epoch", {}).get(step, math.nan) for step in points["value"]},
+    )
 
 
 def _texts(protocol: object) -> dict[str, str]:

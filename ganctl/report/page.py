@@ -67,7 +67,7 @@ def page(runs: Sequence[Run], progress: Progress) -> Page:
     """
     library = read_library()
     rows = [list(run.rows()) for run in runs]
-    columns = compare(runs)
+    columns = compare(runs).columns
     scored = curves.groups(rows)
     several = len(runs) > 1
     # Runs are set side by side only in metrics of which there is one protocol.
