@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment, Segments
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -185,6 +187,7 @@ class _TrainingView:
         self._stage: TaskID | None = None
         self._console = console
         self._sheet: Image | None = None
+        self._drawn: tuple[ConsoleDimensions, Segments] | None = None
         self._began: tuple[float, int] | None = None
         self._live = Live(self._view(), console=console, transient=True, refresh_per_second=4)
         self._live.start()
@@ -193,21 +196,23 @@ class _TrainingView:
         below: list[RenderableType] = [self._bars, self._figures]
         return Group(*([self._picture(self._sheet)] if self._sheet else []), *below)
 
-    def _picture(self, sheet: Image) -> Text:
-        """Draw *sheet* as large as the window has room for, which may have changed."""
+    def _picture(self, sheet: Image) -> RenderableType:
+        """Draw *sheet* as large as the window has room for, anew where that has changed."""
         from ganctl.preview import BLOCK, cells  # which brings Pillow
 
-        width, height = self._console.size
-        text = Text(no_wrap=True, overflow="crop")
-        for line in cells(sheet, width - 1, max(height - ROOM, 1)):
-            for upper, lower in line:
-                text.append(BLOCK, f"{upper} on {lower}")
-            text.append("\n")
-        return text
+        size = self._console.size
+        if not self._drawn or self._drawn[0] != size:
+            segments: list[Segment] = []
+            for line in cells(sheet, size.width - 1, max(size.height - ROOM, 1)):
+                segments += (Segment(BLOCK, Style(color=upper, bgcolor=lower)) for upper, lower in line)
+                segments.append(Segment.line())
+            # The terminal is refreshed several times a second, and segments cost a twentieth of a text of many colours.
+            self._drawn = size, Segments(segments)
+        return self._drawn[1]
 
     def preview(self, sheet: Image) -> None:
         """Show *sheet* from now on."""
-        self._sheet = sheet
+        self._sheet, self._drawn = sheet, None
         self._live.update(self._view(), refresh=True)
 
     def update(self, report: Report) -> None:

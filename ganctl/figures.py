@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Row: TypeAlias = Mapping[str, Any]
@@ -41,6 +41,13 @@ def by_protocol(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
         key = name, json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
         found[key] = found.pop(key, {}) | {step: row}
     return {key: [mine[step] for step in sorted(mine)] for key, mine in found.items()}
+
+
+def apart(protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of each of *protocols* the parts that are not the same in all of them; ``none`` where one has no such."""
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
+    differing = [key for key in keys if any(other.get(key) != protocols[0].get(key) for other in protocols)]
+    return [{key: protocol.get(key, "none") for key in differing} for protocol in protocols]
 
 
 def number(value: object) -> float | None:

@@ -5,11 +5,12 @@ Needs matplotlib, the extra ``ganctl[plot]``, and no torch. Figures are drawn wi
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -23,7 +24,7 @@ from PIL import Image
 
 from ganctl import files
 from ganctl.errors import GanctlError, plain
-from ganctl.figures import Points, Row, by_protocol, figures_by
+from ganctl.figures import Points, Row, apart, by_protocol, figures_by
 from ganctl.kernels import first_kernels, mosaic
 from ganctl.run import Run
 
@@ -146,12 +147,14 @@ def _of_one(run: Run, rows: Sequence[Row], notes: list[str]) -> dict[str, Figure
     name = _name(run)
     steps = figures_by(_of_kind(rows, "step"), "step")
     epochs = figures_by(_of_kind(rows, "epoch"), "epoch")
+    scored = metrics(rows)
     panels = {
         "losses": (STEPS, "losses", [*_losses(steps), *_terms(steps)]),
         "epochs": (EPOCHS, "means of each epoch", [*_losses(epochs), *_terms(epochs), *_scores(epochs)]),
         "scores": (STEPS, "what the discriminator says", _scores(steps)),
         "metrics": (STEPS, "metrics", [
-            Panel(_metric_title(*key), key[0], [Curve("", points, BLUE)]) for key, points in metrics(rows).items()
+            Panel(title, name, [Curve("", scored[name, protocol], BLUE)])
+            for (name, protocol), title in _metric_titles(scored).items()
         ]),
     }  # fmt: skip
     drawn = {kind: _stacked(f"{name}: {what}", x, shown) for kind, (x, what, shown) in panels.items() if shown}
@@ -183,7 +186,7 @@ def _of_several(rows: Mapping[Run, Sequence[Row]], notes: list[str]) -> dict[str
     def of(key: str, title: str, unit: str) -> Panel:
         return panel(title, unit, {run: steps[run].get(key) for run in runs})
 
-    keys = sorted({key for found in scored.values() for key in found})
+    titles = _metric_titles({key for found in scored.values() for key in found})
     figures = {
         "losses": [of("loss_g", "generator, loss_g", "loss"), of("loss_d", "discriminator, loss_d", "loss")],
         "scores": [
@@ -191,7 +194,7 @@ def _of_several(rows: Mapping[Run, Sequence[Row]], notes: list[str]) -> dict[str
             of("score_fake", "D(G(z)), of fakes", PROBABILITY),
         ],
         "accuracy": [of("accuracy_d", "images that the discriminator judges rightly", SHARE)],
-        "metrics": [panel(_metric_title(*key), key[0], {run: scored[run].get(key) for run in runs}) for key in keys],
+        "metrics": [panel(title, key[0], {run: scored[run].get(key) for run in runs}) for key, title in titles.items()],
     }
     shown = {kind: [panel for panel in panels if panel.curves] for kind, panels in figures.items()}
     legend = [Curve(names[run], {}, *looks[run]) for run in runs]
@@ -282,8 +285,17 @@ def _known(found: Mapping[str, Points], *keys: str) -> list[Curve]:
     return [Curve(_KNOWN[key][0], found[key], _KNOWN[key][1]) for key in keys if key in found]
 
 
-def _metric_title(name: str, protocol: str) -> str:
-    return _wrapped(plain(f"{name}, {protocol}" if protocol else name), 90)
+def _metric_titles(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return a title for each name and protocol: the name, and what tells the protocol from others of that name."""
+    titles = {}
+    for name, same in groupby(sorted(keys), key=lambda key: key[0]):
+        mine = list(same)
+        protocols = [json.loads(protocol) if protocol else {} for _, protocol in mine]
+        parts = apart([protocol if isinstance(protocol, dict) else {} for protocol in protocols])
+        for key, differing in zip(mine, parts, strict=True):
+            text = ", ".join([name, *(f"{part}: {value}" for part, value in differing.items())])
+            titles[key] = _wrapped(plain(text), 90)
+    return titles
 
 
 def _stacked(title: str, x: str, panels: Sequence[Panel], key: Sequence[Curve] = ()) -> Figure:

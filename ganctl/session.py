@@ -106,7 +106,7 @@ def train(
             )
             saves = due or ended or stopped
             judges = judge and epoch and (ended or epoch % settings.eval_every == 0)
-            events = _examine(trainer, signs, watch, report, writes=bool(draws or saves or judges))
+            events = examine(trainer, signs, watch, report, writes=bool(draws or saves or judges))
             if events and events[0].name == NOT_FINITE:
                 log.append(events[0].row(*place))
                 raise GanctlError(f"{events[0].text}; {_last_good(run)}")
@@ -147,7 +147,7 @@ def train(
     return 0
 
 
-def _examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Report, writes: bool) -> list[Event]:
+def examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Report, writes: bool) -> list[Event]:
     """Return what there is to tell of the run's health at *report*, after which something is written if *writes*."""
     looks = signs.due(report.step)
     if (looks or writes) and not vitals.finite(trainer):

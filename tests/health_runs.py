@@ -22,7 +22,7 @@ from ganctl.health import vitals
 from ganctl.health.course import Course
 from ganctl.health.watch import NOT_FINITE, Event, Watch
 from ganctl.resolve import Layer, Value, read_recipe
-from ganctl.session import _examine, kept
+from ganctl.session import examine, kept
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -140,7 +140,7 @@ def run(trial: Trial) -> Outcome:
     state: dict[str, Any] = {}
     watch, outcome = Watch(trainer.settings, state), Outcome([], {})
     for report in trainer.run():
-        events = _examine(trainer, signs, watch, report, writes=False)
+        events = examine(trainer, signs, watch, report, writes=False)
         outcome.events.extend(events)
         if any(event.name in (trial.event, NOT_FINITE) for event in events):
             break

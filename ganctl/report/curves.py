@@ -6,10 +6,11 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from ganctl.errors import plain
-from ganctl.figures import Points, Row, by_protocol, figures_by, number
+from ganctl.figures import Points, Row, apart, by_protocol, figures_by, number
 
 COLOURS, DASHES = 8, 4
 """Kinds of colour and of dash in the page's style sheet; after so many curves the next kind of dash begins."""
@@ -143,12 +144,11 @@ def groups(rows: Sequence[Iterable[Row]]) -> list[Group]:
         for key, metric in metrics(mine).items():
             joined.setdefault(key, {})[run] = metric
     found = []
-    for (name, _), runs in sorted(joined.items()):
-        protocol = next(iter(runs.values())).protocol
-        others = [next(iter(r.values())).protocol for (other, _), r in joined.items() if other == name]
-        keys = dict.fromkeys(key for other in others for key in other)
-        apart = {key: protocol.get(key, "none") for key in keys if len({other.get(key) for other in others}) > 1}
-        found.append(Group(plain(name), protocol, apart, runs))
+    for name, same in groupby(sorted(joined.items()), key=lambda item: item[0][0]):
+        of_name = [runs for _, runs in same]
+        protocols = [next(iter(runs.values())).protocol for runs in of_name]
+        for runs, protocol, differing in zip(of_name, protocols, apart(protocols), strict=True):
+            found.append(Group(plain(name), protocol, differing, runs))
     return found
 
 

@@ -20,7 +20,7 @@ from ganctl.data.batches import Batches
 from ganctl.health import vitals
 from ganctl.health.watch import Watch
 from ganctl.resolve import Layer, Value, resolve
-from ganctl.session import _examine, kept
+from ganctl.session import examine, kept
 from ganctl.trainer import Report, Trainer
 
 MEASURED_EVERY = vitals.MEASURED_EVERY
@@ -53,7 +53,7 @@ class Rounds:
         began = time.process_time()
         for report in self._some():
             if watched:
-                _examine(self._trainer, self._signs, self._watch, report, writes=False)
+                examine(self._trainer, self._signs, self._watch, report, writes=False)
         return (time.process_time() - began) / self.steps
 
     def _some(self) -> Iterator[Report]:
