@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from ganctl.data.batches import Batches, choose
 from ganctl.data.decode import Target
 from ganctl.data.pack import Packed, pack
 from ganctl.errors import GanctlError
+from ganctl.precision import precision
 from ganctl.rehearsal import rehearse
 from ganctl.resolve import Layer, Value, resolve
 from ganctl.run import FORMAT, open_run
@@ -56,8 +58,11 @@ def load_data(settings: Settings, progress: Progress) -> Packed:
     return pack(settings.dataset, name, target(settings), on_error=settings.data.on_error, progress=progress)
 
 
-def assemble(layers: Layers, packed: Packed) -> Trainer:
-    """Build the trainer of *layers* on *packed*. Raise :class:`GanctlError` for what cannot be trained."""
+def assemble(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambda _: None) -> Trainer:
+    """Build the trainer of *layers* on *packed*, and *tell* what was chosen for the user, and why.
+
+    Raise :class:`GanctlError` for what cannot be trained.
+    """
     settings = layers.resolve()
     rows, labels = choose(
         packed.labels, packed.manifest.classes, settings.data.classes, settings.data.limit, settings.train.seed
@@ -67,14 +72,15 @@ def assemble(layers: Layers, packed: Packed) -> Trainer:
     settings = layers.resolve(images=len(rows))
     device = devices.device(settings.train.device)
     # The choice is recorded, so that the run can be repeated to the bit where auto would choose otherwise.
-    precision = devices.precision(settings.train.precision, device)
-    settings = replace(settings, train=settings.train.model_copy(update={"precision": precision}))
-    dtype = devices.DTYPES[precision]
-    rehearse(settings, device, dtype)
+    chosen = precision(settings.train.precision, device)
+    if chosen.why:
+        tell(f"precision {chosen.name}: {chosen.why}")
+    settings = replace(settings, train=settings.train.model_copy(update={"precision": chosen.name}))
+    rehearse(settings, device, chosen.dtype)
     batches = Batches(
         packed.images, labels, seed=settings.train.seed, device=device, flip=settings.data.flip, chosen=rows
     )
-    return Trainer(settings, batches, device, dtype)
+    return Trainer(settings, batches, device, chosen.dtype)
 
 
 def config_text(trainer: Trainer, packed: Packed) -> str:

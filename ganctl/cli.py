@@ -33,6 +33,13 @@ app.add_typer(data_app, name="data")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
+    """Return an option that is a short form of a setting."""
+    option: typer.models.OptionInfo = typer.Option(names, metavar=metavar, help=help)
+    return option
+
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 RunOrFile = Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or an exported .safetensors file.")]
 Source = Annotated[
@@ -40,6 +47,11 @@ Source = Annotated[
     typer.Option("--data", metavar="SOURCE", help="A folder or zip of images, or a data set. [default: faces]"),
 ]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the images. [default: 64]")]
+Arch = Annotated[str | None, flag("--arch", "NAME", "The architecture. [default: dcgan]")]
+LossName = Annotated[str | None, flag("--loss", "NAME", "The loss. [default: bce]")]
+BatchSize = Annotated[int | None, flag("--batch-size", "N", "Real images per step. [default: 64]")]
+Device = Annotated[str | None, flag("--device", "NAME", "auto, cpu, cuda, cuda:1 or mps. [default: auto]")]
+PrecisionName = Annotated[str | None, flag("--precision", "NAME", "auto, fp32, bf16 or fp16. [default: auto]")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: --dry-run lists them; `ganctl show NAME`."),
@@ -52,12 +64,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="The same seed draws the same images.")
 ]
-
-
-def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
-    """Return an option that is a short form of a setting."""
-    option: typer.models.OptionInfo = typer.Option(names, metavar=metavar, help=help)
-    return option
 
 
 class Figures(StrEnum):
@@ -145,16 +151,16 @@ def options(
 @guarded
 def train(
     data: Source = None,
-    arch: Annotated[str | None, flag("--arch", "NAME", "The architecture. [default: dcgan]")] = None,
-    loss: Annotated[str | None, flag("--loss", "NAME", "The loss. [default: bce]")] = None,
+    arch: Arch = None,
+    loss: LossName = None,
     size: Size = None,
     epochs: Annotated[
         int | None, flag("--epochs", "N", "Passes over the images. [default: what suits their number]")
     ] = None,
-    batch_size: Annotated[int | None, flag("--batch-size", "N", "Real images per step. [default: 64]")] = None,
+    batch_size: BatchSize = None,
     seed: Annotated[int | None, flag("--seed", "N", "Of everything random. [default: 0]")] = None,
-    device: Annotated[str | None, flag("--device", "NAME", "auto, cpu, cuda, cuda:1 or mps. [default: auto]")] = None,
-    precision: Annotated[str | None, flag("--precision", "NAME", "auto, fp32, bf16 or fp16. [default: auto]")] = None,
+    device: Device = None,
+    precision: PrecisionName = None,
     recipe: Recipe = None,
     sets: Sets = None,
     init: Annotated[str | None, flag("--init", "RUN|FILE", "Start from the weights of a run or a file.")] = None,
@@ -465,6 +471,43 @@ def probe(
         found = probing.probe(opened, layer, images, data, seed, shown)
     if as_json:
         print(found)
+
+
+@app.command()
+@guarded
+def bench(
+    data: Source = None,
+    arch: Arch = None,
+    loss: LossName = None,
+    size: Size = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    precision: PrecisionName = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure how fast this machine is, and how near to its limits each stage of a training comes."""
+    from ganctl.commands import benching
+    from ganctl.resolve import Layer, read_recipe
+
+    values = _layer(
+        sets,
+        {
+            "data.source": ("--data", data),
+            "arch.name": ("--arch", arch),
+            "loss.name": ("--loss", loss),
+            "data.size": ("--size", size),
+            "train.batch_size": ("--batch-size", batch_size),
+            "train.device": ("--device", device),
+            "train.precision": ("--precision", precision),
+        },
+    )
+    with display(quiet=as_json) as shown:
+        found = benching.measure(values, read_recipe(recipe) if recipe else Layer(), shown)
+        benching.show(found, shown)
+    if as_json:
+        print(benching.as_json(found))
 
 
 @app.command()

@@ -140,7 +140,7 @@ class TrainSettings(Table):
     seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps; auto: a GPU if there is one")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="of the networks' arithmetic; auto: bf16 on a GPU that has it, else fp32"
+        default="auto", description="of the networks' arithmetic; auto: bf16 where that is faster, by a probe on a CPU"
     )
     ema: float = Field(
         default=10_000,

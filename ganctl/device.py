@@ -1,8 +1,6 @@
-"""Where and how precisely to compute."""
+"""Where to compute."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 
@@ -21,13 +19,3 @@ def device(name: str) -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise GanctlError("--device mps: torch sees no Metal device here; --device cpu works")
     return chosen
-
-
-def precision(name: Literal["auto", "fp32", "bf16", "fp16"], chosen: torch.device) -> Literal["fp32", "bf16", "fp16"]:
-    """Return the precision to use: auto is bf16 on a CUDA device that has it, and float32 elsewhere."""
-    if name == "auto":
-        return "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return name
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

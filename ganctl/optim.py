@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
+from types import MethodType
 
 import torch
 from torch import nn
@@ -61,4 +62,19 @@ def make(
         raise GanctlError(f"{key}.betas: {settings.name} takes no betas; leave them out")
     if "fused" in takes and device.type in ("cpu", "cuda"):
         arguments["fused"] = True
-    return cls(parameters, **arguments)  # type: ignore[arg-type]
+    _hide_from_compiler()
+    optimiser = cls(parameters, **arguments)  # type: ignore[arg-type]
+    optimiser.step = MethodType(torch.no_grad()(inspect.unwrap(cls.step)), optimiser)  # type: ignore[method-assign]
+    return optimiser
+
+
+def _hide_from_compiler() -> None:
+    """Keep torch.optim from importing torch's compiler, which takes seconds, only to hide from it what is not compiled.
+
+    The attribute is where torch keeps what that import leads to; a torch that looks elsewhere imports it, as before.
+    Steps import it as well, if they are not unwrapped.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        hidden = getattr(method, "__wrapped__", None)
+        if hidden and not hasattr(hidden, "__dynamo_disable"):
+            hidden.__dynamo_disable = hidden

@@ -26,7 +26,7 @@ def remembered(key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]])
     Raise :class:`GanctlError` where the cache folder cannot be written to.
     """
     text = json.dumps({"format": _FORMAT} | dict(key), sort_keys=True)
-    path = cache_folder() / "metrics" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+    path = cache_folder() / "remembered" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
     try:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError):  # there is none, or somebody changed it

@@ -1,4 +1,4 @@
-"""Runs from which the thresholds of ganctl.health.sicknesses come: ``python tests/health_runs.py [NAME...]``.
+"""Runs from which the thresholds of ganctl.health.sicknesses come: ``python tests/health_runs.py [--seed N] [NAME]``.
 
 Each is a small network trained for a minute or so; a NAME is that of a run, or how it begins. Healthy runs are to bring
 no event, and the others theirs. The table shows, from the step on at which it is judged, the range of each figure.
@@ -7,9 +7,10 @@ Their images are in ``../shared/data``; a run whose images are not there is left
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,9 +125,10 @@ class Outcome(NamedTuple):
     """Of all looks from the step on at which they are judged."""
 
 
-def run(trial: Trial) -> Outcome:
+def run(trial: Trial, seed: int = 0) -> Outcome:
     """Train, and watch as a session does, until what must come has come."""
     values = SMALL | {"data.source": str(IMAGES[trial.images])} | dict(trial.settings) | {"train.steps": trial.steps}
+    values |= {"train.seed": seed}
     if trial.images == "cifar":
         values |= {"data.limit": 10_000}
     recipe = read_recipe(ROOT / "examples" / trial.recipe) if trial.recipe else Layer()
@@ -170,8 +172,8 @@ def _figures(course: Course) -> Iterator[tuple[str, float]]:
         yield "saturation", course.drift("saturation")
 
 
-def main(names: list[str]) -> None:
-    """Print what was seen of each of the runs *names*, by default of all."""
+def main(names: Sequence[str], seed: int) -> None:
+    """Print what was seen of each of the runs *names*, by default of all, trained with *seed*."""
     torch.set_num_threads(1)
     for name, trial in RUNS.items():
         if names and not name.startswith(tuple(names)):
@@ -180,7 +182,7 @@ def main(names: list[str]) -> None:
             print(f"{name}: no images")
             continue
         try:
-            outcome = run(trial)
+            outcome = run(trial, seed)
         except GanctlError as error:
             print(f"{name}: {error}")
             continue
@@ -196,4 +198,7 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--seed", type=int, default=0, help="thresholds were chosen on runs of seed 0")
+    main(**vars(parser.parse_args()))

@@ -91,6 +91,20 @@ def kinds(network: nn.Module) -> list[str]:
     return [type(layer).__name__.removeprefix("Parametrized") for layer in network.layers]
 
 
+@pytest.mark.parametrize("norm", ["instance", "layer"])
+def test_a_discriminator_that_normalises_each_image_can_learn_to_see_its_contrast(norm: str) -> None:
+    torch.manual_seed(0)
+    _, discriminator = DCGAN(width=4, d_norm=norm).build(DataSpec(size=16, channels=3))
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    logits = discriminator(images)
+    logits.sum().backward()
+    (first,) = [p for name, p in discriminator.named_parameters() if name == "layers.0.bias"]
+    assert first.grad is not None and first.grad.abs().max() > 1e-4
+    nn.init.normal_(first, std=0.1)
+    with torch.no_grad():
+        assert not torch.allclose(discriminator(images), discriminator(images / 2), rtol=0.05)
+
+
 def test_slope_is_the_discriminators_and_the_leaky_generators() -> None:
     for activation, wanted in (("relu", set()), ("leaky", {0.37})):
         generator, discriminator = DCGAN(width=2, slope=0.37, g_activation=activation).build(SPEC)

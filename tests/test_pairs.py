@@ -123,6 +123,5 @@ def test_a_loss_brings_the_settings_that_it_needs(loss: str, wanted: dict[str, o
 
 def test_resnet_brings_its_settings() -> None:
     values = {key: value for key, value, _ in tiny("resnet", "hinge").rows()}
-    assert values["train.d_steps"] == 5
     assert values["arch.d_norm"] == "spectral"
     assert values["optim.d.betas"] == [0.0, 0.9]

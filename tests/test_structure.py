@@ -22,8 +22,9 @@ FLOORS: list[set[str]] = [
     {"augment", "data", "device", "ema", "health", "judging", "meters", "nn", "optim", "plot", "preview"}
     | {"randomness", "report", "sampling", "tensorboard", "video", "weights"},
     {"architectures", "losses", "datasets", "distances", "features", "trainer"},
-    {"checkpoint", "evaluation", "metrics", "rehearsal", "remembered", "summary", "testing"},
+    {"checkpoint", "evaluation", "metrics", "precision", "rehearsal", "remembered", "summary", "testing"},
     {"assemble", "probe", "session"},
+    {"bench"},
     {"display"},
     {"commands"},
     {"cli"},

@@ -199,11 +199,11 @@ class Discriminator(nn.Module):
 
         layers: list[nn.Module] = []
         for i, (width, kernel) in enumerate(zip(widths, options.kernels(len(widths)), strict=True)):
-            # The first layer sees pixels and is not batch-normalised, or a uniform tint would be invisible to it.
+            # The first layer sees pixels and is not batch-normalised, or a uniform tint would be invisible to it. Where
+            # each image is normalised on its own afterwards, only an offset lets its contrast be seen.
             own: Norm = norm if i or spectral else "none"
-            down = nn.Conv2d(
-                channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=i > 0 and not has_own_bias(norm)
-            )
+            bias = norm in ("layer", "instance") if i == 0 else not has_own_bias(norm)
+            down = nn.Conv2d(channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=bias)
             layers += [*normalised(down, own, width), nn.LeakyReLU(options.slope, inplace=True)]
             layers += [nn.Dropout(options.dropout)] if options.dropout else []
             channels = width

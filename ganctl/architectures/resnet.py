@@ -30,13 +30,14 @@ class ResNet(Architecture):
 
     The generator doubles the side of its feature maps in each block, by repeating pixels; the discriminator halves it,
     by averages, and has two more blocks at the smallest size (Gulrajani et al. 2017, arXiv:1704.00028; Miyato et al.
-    2018, arXiv:1802.05957, whose normalisation and training settings are the defaults). Filters double with each
+    2018, arXiv:1802.05957, whose normalisation and momentum are the defaults; the five steps of the discriminator to
+    one of the generator's, which it had for runs of 100,000 steps, are ``train.d_steps=5``). Filters double with each
     halving, up to ``widest`` times the width; with ``widest=1`` they are the same everywhere, as both papers have them
     at 32 px. For conditioning see ``ganctl show dcgan``.
     """
 
     api_version = 1
-    recipe = MappingProxyType({"train.d_steps": 5, "optim.g.betas": (0.0, 0.9), "optim.d.betas": (0.0, 0.9)})
+    recipe = MappingProxyType({"optim.g.betas": (0.0, 0.9), "optim.d.betas": (0.0, 0.9)})
 
     width: int = Field(
         default=64, ge=1, le=1024, description="filters of the layers nearest the image, in both networks"

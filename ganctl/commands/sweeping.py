@@ -126,13 +126,14 @@ def check(trials: list[Trial], shown: Display) -> int:
     """
     from ganctl import device as devices
     from ganctl.assemble import Layers
+    from ganctl.precision import precision
     from ganctl.rehearsal import rehearse
 
     for trial in trials:
         try:
             settings = Layers(trial.user, trial.recipe).resolve()
             device = devices.device(settings.train.device)
-            rehearse(settings, device, devices.DTYPES[devices.precision(settings.train.precision, device)])
+            rehearse(settings, device, precision(settings.train.precision, device).dtype)
         except GanctlError as error:
             raise GanctlError(f"trial {trial.name}: {error}") from error
     return 0

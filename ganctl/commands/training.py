@@ -28,7 +28,7 @@ def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: 
     _check_extras(settings)
     packed = load_data(settings, shown.progress)
     _tell_of_data(packed, shown)
-    trainer = assemble(layers, packed)
+    trainer = assemble(layers, packed, lambda line: shown.note(line, "dim"))
     load_init(trainer)
     for line in trainer.settings.skipped:
         shown.note(line, style="dim")
@@ -52,7 +52,7 @@ def _resume(run: Run, user: Layer, shown: Display) -> int:
     _check_extras(settings)
     packed = load_data(settings, shown.progress)
     check_same_data(run.about(), packed)
-    trainer = assemble(layers, packed)
+    trainer = assemble(layers, packed, lambda line: shown.note(line, "dim"))
     log_bytes = 0
     if saved:
         log_bytes = checkpoint.load(saved[-1], trainer)
