@@ -177,6 +177,9 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a GAN. Without options: a DCGAN, with BCE, on faces that ganctl draws itself."""
+    from ganctl import memory
+
+    memory.keep()
     from ganctl.commands import training
     from ganctl.resolve import Layer, read_recipe
     from ganctl.run import check_out
@@ -215,6 +218,9 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped."""
+    from ganctl import memory
+
+    memory.keep()
     from ganctl.commands import training
     from ganctl.run import open_run
 
@@ -488,6 +494,9 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure how fast this machine is, and how near to its limits each stage of a training comes."""
+    from ganctl import memory
+
+    memory.keep()
     from ganctl.commands import benching
     from ganctl.resolve import Layer, read_recipe
 

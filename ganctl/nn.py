@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeVar
 
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import linear, one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganctl.api import DataSpec, Judgement
@@ -79,6 +79,18 @@ class ClassEmbedding(nn.Module):
         if labels is None:
             raise GanctlError("a conditional network was given no labels")
         return labels @ self.table.weight if labels.is_floating_point() else self.table(labels)
+
+
+class WholeMap(nn.Conv2d):
+    """Feature maps (N, C, S, S) -> (N, outputs, 1, 1), by a convolution whose kernel is as large as they are.
+
+    That is a product of matrices, and several times as fast as one.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Weigh feature maps."""
+        weights, features = (t.permute(0, 2, 3, 1).flatten(1) for t in (self.weight, maps))
+        return linear(features, weights, self.bias)[:, :, None, None]
 
 
 class Head(nn.Module):

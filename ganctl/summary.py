@@ -97,12 +97,16 @@ def _trace(network: nn.Module, inputs: Tensor, labels: Tensor | None) -> tuple[l
 
 
 def _memory(settings: Settings, g_lines: list[LayerLine], d_lines: list[LayerLine]) -> float:
-    """Add up weights, gradients, moments and the average, and each layer's output twice over, for backward."""
+    """Add up weights, gradients, moments and the average, and each layer's output twice over, for backward.
+
+    While the discriminator is trained, the generator's outputs are kept for its own step.
+    """
     numbers = sum(line.parameters for line in g_lines) * 5 + sum(line.parameters for line in d_lines) * 4
     g_outputs, d_outputs = (sum(_size(line.shape) for line in lines) for lines in (g_lines, d_lines))
     batch = settings.train.batch_size
     g_batch = settings.train.g_batch_size or batch
-    numbers += 2 * max(2 * batch * d_outputs, g_batch * (g_outputs + d_outputs))
+    kept = 0 if settings.train.g_batch_size else batch * g_outputs
+    numbers += max(4 * batch * d_outputs + kept, 2 * g_batch * (g_outputs + d_outputs))
     return BASE_MB + numbers * 4 / 1e6
 
 

@@ -38,6 +38,13 @@ class Report(NamedTuple):
     """Means of loss_g, loss_d, score_real ... since the last row of the kind; most steps have none."""
 
 
+class Drawn(NamedTuple):
+    """Fakes (N, C, H, W) in float32, and the latents (N, Z) that they were drawn from."""
+
+    latents: Tensor
+    images: Tensor
+
+
 class Trainer:
     """Trains one pair of networks. Iterate over :meth:`run`; between reports its whole state may be read and saved."""
 
@@ -98,14 +105,16 @@ class Trainer:
         if self.step == 0:
             yield self._report({})
         while self.step < self.total_steps:
-            for _ in range(train.d_steps):
+            for left in reversed(range(train.d_steps)):
                 real = self.batches.at(self.images, train.batch_size)
-                self._train_discriminator(real)
+                # The generator learns from the last fakes, and so draws them once.
+                drawn = self._draw(real, keep=not left and train.g_batch_size is None)
+                self._train_discriminator(real, drawn)
                 self.images += train.batch_size
-            self._train_generator(self._beside_generator(real))
+            self._train_generator(real, drawn)
             self.step += 1
-            drawn = train.g_batch_size or train.batch_size
-            self.ema.update(self.step * drawn, drawn)
+            count = train.g_batch_size or train.batch_size
+            self.ema.update(self.step * count, count)
 
             last = self.step == self.total_steps
             rows: dict[Literal["step", "epoch"], Meter] = {}
@@ -115,14 +124,17 @@ class Trainer:
                 rows["epoch"] = self.meters["epoch"]
             yield self._report(rows)
 
-    def _train_discriminator(self, data: RealBatch) -> None:
+    def _draw(self, data: RealBatch, keep: bool) -> Drawn:
+        """Draw as many fakes as there are images in *data*, of the same classes; *keep* what a gradient needs."""
+        latents = self._latents(len(data.images))
+        with self._autocast(), torch.set_grad_enabled(keep):
+            return Drawn(latents, self.generator(latents, data.labels).float())
+
+    def _train_discriminator(self, data: RealBatch, drawn: Drawn) -> None:
         train = self.settings.train
         step = Step(self.images // train.batch_size, self.images, self.generator, self.discriminator, self.loss_state)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            latents = self._latents(len(data.images))
-            with torch.no_grad():
-                images = self.generator(latents, data.labels)
-            real, fake = self._batches(data, latents, images, joint=train.joint)
+        with self._autocast():
+            real, fake = self._batches(data, Drawn(drawn.latents, drawn.images.detach()), joint=train.joint)
             terms = named("loss_d", self.loss.discriminator_loss(real, fake))
         # Gradients of gradients leave the range of half precision easily.
         terms |= self.loss.discriminator_penalty(real, fake, step)
@@ -133,11 +145,14 @@ class Trainer:
         if self._watched:
             self.meters["health"].add({"loss_d": total} | vitals.answers(real.logits, fake.logits))
 
-    def _train_generator(self, data: RealBatch) -> None:
+    def _train_generator(self, data: RealBatch, drawn: Drawn) -> None:
+        count = self.settings.train.g_batch_size
+        if count is not None:
+            data = self.batches.at(self.images - len(data.images), count)
+            drawn = self._draw(data, keep=True)
         step = Step(self.step, self.images, self.generator, self.discriminator, self.loss_state)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            latents = self._latents(len(data.images))
-            real, fake = self._batches(data, latents, self.generator(latents, data.labels))
+        with self._autocast():
+            real, fake = self._batches(data, drawn)
             terms = named("loss_g", self.loss.generator_loss(fake, real))
         terms |= self.loss.generator_penalty(fake, step)
         total = torch.stack([*terms.values()]).sum()
@@ -171,9 +186,9 @@ class Trainer:
         scaler.update()
         optimiser.zero_grad()
 
-    def _batches(self, data: RealBatch, latents: Tensor, fakes: Tensor, joint: bool = False) -> tuple[Batch, Batch]:
+    def _batches(self, data: RealBatch, drawn: Drawn, joint: bool = False) -> tuple[Batch, Batch]:
         """Pair real images with fakes, both to be judged when a loss reads what the discriminator says of them."""
-        fakes = fakes.float()
+        latents, fakes = drawn
         see_real, see_fake = (Augmentation(self.settings.augment, self._progress) for _ in range(2))
 
         def judge(see: Augmentation, images: Tensor) -> Judgement:
@@ -188,12 +203,8 @@ class Trainer:
         fake = Batch(fakes, partial(judge, see_fake), labels=data.labels, latents=latents, judgement=judged[1])
         return real, fake
 
-    def _beside_generator(self, data: RealBatch) -> RealBatch:
-        """Return the real images beside which the generator is trained: the last ones, or as many as it draws."""
-        count = self.settings.train.g_batch_size
-        if count is None or count == len(data.images):
-            return data
-        return self.batches.at(self.images - len(data.images), count)
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.settings.architecture.latent_dim, device=self.device)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from ganctl.api import DataSpec
-from ganctl.architectures.dcgan import DCGAN, halvings
+from ganctl.architectures.dcgan import DCGAN, TransposedStem, halvings
 from ganctl.architectures.resnet import ResNet
 from ganctl.errors import GanctlError
+from ganctl.nn import WholeMap
 
 
 def count(network: nn.Module) -> int:
@@ -91,6 +93,15 @@ def kinds(network: nn.Module) -> list[str]:
     return [type(layer).__name__.removeprefix("Parametrized") for layer in network.layers]
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_is_done_as_a_product_of_matrices_is_the_convolution_that_it_says(bias: bool) -> None:
+    torch.manual_seed(0)
+    latents, maps = torch.randn(3, 5, 1, 1), torch.randn(3, 6, 4, 4)
+    stem, ending = TransposedStem(5, 6, 4, bias=bias), WholeMap(6, 2, 4, bias=bias)
+    torch.testing.assert_close(stem(latents), conv_transpose2d(latents, stem.weight, stem.bias))
+    torch.testing.assert_close(ending(maps), conv2d(maps, ending.weight, ending.bias))
+
+
 @pytest.mark.parametrize("norm", ["instance", "layer"])
 def test_a_discriminator_that_normalises_each_image_can_learn_to_see_its_contrast(norm: str) -> None:
     torch.manual_seed(0)
@@ -121,7 +132,7 @@ def test_a_growing_kernel_is_three_five_seven_in_the_order_of_the_layers() -> No
 
 def test_the_generator_begins_dense_or_transposed_and_ends_with_a_doubling_or_a_convolution() -> None:
     plain = kinds(DCGAN(width=2).build(SPEC).generator)
-    assert plain[0] == "ConvTranspose2d"
+    assert plain[0] == "TransposedStem"
     assert plain[-1] == "ConvTranspose2d"
     other = kinds(DCGAN(width=2, stem="dense", last="conv").build(SPEC).generator)
     assert other[0] == "DenseStem"
@@ -131,8 +142,8 @@ def test_the_generator_begins_dense_or_transposed_and_ends_with_a_doubling_or_a_
 def test_the_generators_norm_comes_before_or_after_its_activation() -> None:
     before = kinds(DCGAN(width=2).build(SPEC).generator)
     after = kinds(DCGAN(width=2, g_norm_last=True).build(SPEC).generator)
-    assert before[:3] == ["ConvTranspose2d", "BatchNorm2d", "ReLU"]
-    assert after[:3] == ["ConvTranspose2d", "ReLU", "BatchNorm2d"]
+    assert before[:3] == ["TransposedStem", "BatchNorm2d", "ReLU"]
+    assert after[:3] == ["TransposedStem", "ReLU", "BatchNorm2d"]
 
 
 def test_a_sigmoid_generator_spans_the_images_range_and_its_discriminator_sees_0_to_1() -> None:

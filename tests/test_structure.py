@@ -15,7 +15,7 @@ PACKAGE = Path(ganctl.__file__).parent
 # Each may import its own floor and those below it.
 FLOORS: list[set[str]] = [
     {"ganctl", "errors"},
-    {"api", "figures", "files", "kernels", "penalties"},
+    {"api", "figures", "files", "kernels", "memory", "penalties"},
     {"registry", "run"},
     {"blame", "config"},
     {"compare", "resolve", "sweep"},

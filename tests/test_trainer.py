@@ -134,17 +134,33 @@ def test_each_update_changes_only_its_own_network() -> None:
     made = trainer(40)
     before = state(made)
     with made.random:
-        made._train_discriminator(made.batches.at(0, 8))
+        real = made.batches.at(0, 8)
+        drawn = made._draw(real, keep=True)
+        made._train_discriminator(real, drawn)
     after = state(made)
     weights = {name for name, _ in made.generator.named_parameters()}
     assert all(torch.equal(before[f"g.{name}"], after[f"g.{name}"]) for name in weights)
     assert not torch.equal(before["d.layers.0.weight"], after["d.layers.0.weight"])
     assert all(parameter.grad is None for parameter in made.generator.parameters())
     with made.random:
-        made._train_generator(made.batches.at(0, 8))
+        made._train_generator(real, drawn)
     last = state(made)
     assert torch.equal(after["d.layers.0.weight"], last["d.layers.0.weight"])
     assert not torch.equal(after["g.layers.0.weight"], last["g.layers.0.weight"])
+
+
+@pytest.mark.parametrize(("g_batch_size", "drawn"), [(None, 3), (8, 4)])
+def test_the_generator_learns_from_the_fakes_that_the_discriminator_saw_last(
+    g_batch_size: int | None, drawn: int
+) -> None:
+    made = trainer(40, flip=False, train__d_steps=3, train__steps=1, train__g_batch_size=g_batch_size)
+    drawings: list[object] = []
+    seen: list[torch.Tensor] = []
+    made.generator.register_forward_hook(lambda *_: drawings.append(None))
+    made.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    list(made.run())
+    assert len(drawings) == drawn
+    assert torch.equal(seen[-1], seen[-2]) == (g_batch_size is None)
 
 
 def test_whoever_watches_cannot_change_the_run() -> None:

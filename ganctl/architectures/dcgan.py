@@ -17,6 +17,7 @@ from ganctl.nn import (
     Conditioning,
     Head,
     Norm,
+    WholeMap,
     bounded,
     check_classes,
     has_own_bias,
@@ -135,6 +136,20 @@ class DenseStem(nn.Linear):
         return super().forward(latents.flatten(1)).reshape(-1, *self.shape)
 
 
+class TransposedStem(nn.ConvTranspose2d):
+    """Latents (N, Z, 1, 1) -> the first feature map (N, width, side, side), by a transposed convolution.
+
+    Of a single pixel that is a product of matrices, and several times as fast as one.
+    """
+
+    def forward(self, latents: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map latents."""
+        inputs, *shape = self.weight.permute(0, 2, 3, 1).shape
+        maps = latents.flatten(1) @ self.weight.permute(0, 2, 3, 1).reshape(inputs, -1)
+        maps = maps.reshape(-1, *shape).permute(0, 3, 1, 2)
+        return maps if self.bias is None else maps + self.bias[:, None, None]
+
+
 class Generator(nn.Module):
     """Latents (N, Z), and labels (N,) or shares of classes (N, K) -> images (N, C, size, size) in [-1, 1]."""
 
@@ -156,7 +171,7 @@ class Generator(nn.Module):
         if options.stem == "dense":
             layers = hidden(DenseStem(options.latent_dim, widths[0], sides[0], bias), widths[0])
         else:
-            layers = hidden(nn.ConvTranspose2d(options.latent_dim, widths[0], sides[0], bias=bias), widths[0])
+            layers = hidden(TransposedStem(options.latent_dim, widths[0], sides[0], bias=bias), widths[0])
         *kernels, last_kernel = options.kernels(len(sides))
         for i, (side, target) in enumerate(pairwise(sides)):
             draws = i == len(widths) - 1 and options.last == "transposed"
@@ -211,7 +226,7 @@ class Discriminator(nn.Module):
 
         def ending(outputs: int) -> nn.Module:
             if options.head == "conv":
-                return bounded(nn.Conv2d(channels, outputs, sides[-1], bias=False), spectral)
+                return bounded(WholeMap(channels, outputs, sides[-1], bias=False), spectral)
             dense = bounded(nn.Linear(channels * sides[-1] ** 2, outputs), spectral)
             return nn.Sequential(nn.Flatten(), nn.Dropout(options.head_dropout), dense)
 

@@ -34,7 +34,7 @@ class Batches:
         chosen: NDArray[np.int64] | None = None,
     ) -> None:
         """*images* is (N, H, W, C) and may be mapped from a file; *chosen* are the rows to train on, all by default."""
-        self._images = images
+        self._images = np.asarray(images)  # a memory map as a plain array, which is quicker to index
         self._labels = labels
         self._chosen = np.arange(len(images)) if chosen is None else chosen
         self._seed = seed
