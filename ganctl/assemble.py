@@ -71,6 +71,7 @@ def assemble(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambd
         raise GanctlError(f"only {len(rows)} usable images are left to train on; choose more classes")
     settings = layers.resolve(images=len(rows))
     device = devices.device(settings.train.device)
+    devices.prepare(device)
     # The choice is recorded, so that the run can be repeated to the bit where auto would choose otherwise.
     chosen = precision(settings.train.precision, device)
     if chosen.why:
@@ -78,7 +79,13 @@ def assemble(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambd
     settings = replace(settings, train=settings.train.model_copy(update={"precision": chosen.name}))
     rehearse(settings, device, chosen.dtype)
     batches = Batches(
-        packed.images, labels, seed=settings.train.seed, device=device, flip=settings.data.flip, chosen=rows
+        packed.images,
+        labels,
+        seed=settings.train.seed,
+        device=device,
+        flip=settings.data.flip,
+        chosen=rows,
+        hold=devices.has_room(device, packed.images.nbytes),
     )
     return Trainer(settings, batches, device, chosen.dtype)
 

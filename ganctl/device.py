@@ -19,3 +19,15 @@ def device(name: str) -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise GanctlError("--device mps: torch sees no Metal device here; --device cpu works")
     return chosen
+
+
+def has_room(chosen: torch.device, size: int) -> bool:
+    """Whether *size* bytes are so little of a GPU's free memory that they may be kept there."""
+    return chosen.type == "cuda" and size < torch.cuda.mem_get_info(chosen)[0] / 4
+
+
+def prepare(chosen: torch.device) -> None:
+    """Let a GPU be fast: float32 products in TF32, and for each shape the quickest convolution, by trial."""
+    if chosen.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,8 +180,7 @@ class Evaluator:
         parts: dict[Extractor | None, list[Tensor]] = {extractor: [] for extractor in extractors}
         done = 0
         progress(what, 0, count)
-        # What claims to be of single precision is to be so on every GPU.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), _single_precision():
             for block in images:
                 pixels = torch.from_numpy(block).permute(0, 3, 1, 2)
                 for extractor, found in parts.items():
@@ -207,6 +207,18 @@ class Evaluator:
             "floor": f"{self._held} of the real images against the others",
             "fakes": self.fakes,
         }
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Have what claims to be of single precision be so on every GPU, whatever training has allowed."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class _Known(NamedTuple):

@@ -49,6 +49,16 @@ def test_pixels_become_numbers_from_minus_one_to_one_channels_last() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_images_in_the_devices_memory_give_the_same_batches() -> None:
+    for position in (0, 37):
+        torch.manual_seed(0)
+        mapped = batches(flip=True).at(position, 8)
+        torch.manual_seed(0)
+        held = batches(flip=True, hold=True).at(position, 8)
+        assert torch.equal(mapped.images, held.images) and torch.equal(mapped.labels, held.labels)  # type: ignore[arg-type]
+        assert held.images.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_flip_mirrors_about_half_of_the_images() -> None:
     pixels = np.zeros((64, 1, 2, 1), np.uint8)
     pixels[:, :, 0] = 255

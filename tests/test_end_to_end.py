@@ -97,6 +97,21 @@ def test_a_signal_before_training_leaves_nothing(cache: Path) -> None:
     assert sorted((cache / "packs").iterdir()) == before
 
 
+def test_training_imports_neither_torchs_compiler_nor_torchvision() -> None:
+    arguments = ["ganctl", "train", *TINY, "--set", "train.steps=1", "--set", "data.count=16", "--quiet"]
+    script = f"""
+import sys
+from ganctl.cli import main
+sys.argv = {arguments!r}
+try:
+    main()
+finally:
+    print([name for name in ("torch._dynamo", "sympy", "torchvision") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
 def test_a_bug_in_a_plugin_keeps_its_traceback_and_is_blamed_on_its_package(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "buggy-3.1.dist-info").mkdir(parents=True)
