@@ -97,7 +97,7 @@ class Comparison(NamedTuple):
 
     columns: list[Column]
     refused: list[str]
-    """Of each metric that is not compared, because its protocols differ, in which part they do."""
+    """Of metrics that are not compared, because their protocols differ, in which part they do."""
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
@@ -123,18 +123,23 @@ def _metrics(names: Sequence[str], runs: Sequence[Run]) -> tuple[list[dict[str, 
     """Return the metrics of each run that can be compared, and why the others cannot."""
     found = [_by_protocol(run) for run in runs]
     measured: list[dict[str, Measured]] = [{} for _ in runs]
-    refused = []
+    refused: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for mine in found for name in mine):
         # The newest protocol comes last.
         having = [number for number, mine in enumerate(found) if name in mine]
         first, *others = (list(found[number][name]) for number in having)
         shared = [protocol for protocol in first if all(protocol in other for other in others)]
         if not shared:
-            refused.append(_refusal(name, [names[number] for number in having], [first, *others]))
+            reason = _refusal([names[number] for number in having], [first, *others])
+            refused.setdefault(reason, []).append(plain(name))
             continue
         for number in having:
             measured[number][name] = _measured(found[number][name][shared[-1]])
-    return measured, refused
+    lines = [
+        f"{', '.join(metrics)} {'are' if metrics[1:] else 'is'} not compared: {reason}"
+        for reason, metrics in refused.items()
+    ]
+    return measured, [f"{line}; ganctl evaluate measures a run anew" for line in lines]
 
 
 def _by_protocol(run: Run) -> dict[str, dict[str, list[Row]]]:
@@ -147,16 +152,15 @@ def _by_protocol(run: Run) -> dict[str, dict[str, list[Row]]]:
     return found
 
 
-def _refusal(name: str, names: Sequence[str], protocols: Sequence[Sequence[str]]) -> str:
-    """Say in what the newest protocols of the metric *name* differ, by the first two runs of which they do."""
+def _refusal(names: Sequence[str], protocols: Sequence[Sequence[str]]) -> str:
+    """Say in what the newest protocols of a metric differ, by the first two runs of which they do."""
     newest = [json.loads(each[-1]) for each in protocols]
     other = next(number for number, protocol in enumerate(newest) if protocol != newest[0])
     keys = [key for key in {**newest[0], **newest[other]} if newest[0].get(key) != newest[other].get(key)]
-    parts = ", ".join(
+    return ", ".join(
         f"{plain(key)} is " + " and ".join(f"{plain(newest[n].get(key, 'none'))} in {names[n]}" for n in (0, other))
         for key in keys
     )
-    return f"{plain(name)} is not compared: {parts}; ganctl evaluate measures a run anew"
 
 
 def _measured(rows: Sequence[Row]) -> Measured:

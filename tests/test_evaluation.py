@@ -155,7 +155,7 @@ def test_compare_shows_metrics_of_one_protocol_and_says_where_two_differ(cli: Cl
     assert cli(*other, "--set", "metric.images=12", "--out", "fewer").code == 0
     result = cli("compare", run, "fewer")
     assert "swd best" not in result.out
-    assert "swd is not compared: fakes is 16 in judged and 12 in fewer" in result.out
+    assert "swd, fd-efflite0 are not compared: fakes is 16 in judged and 12 in fewer" in result.out
     assert json.loads(cli("compare", run, "fewer", "--json").out)[0]["metrics"] == {}
     # Measured anew by the other's protocol, they do compare.
     assert cli("evaluate", run, "--images", 12).code == 0
