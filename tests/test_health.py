@@ -371,7 +371,7 @@ def test_classes_that_a_generator_heeds_are_compared_one_by_one() -> None:
 
 
 def test_small_batches_are_looked_at_more_seldom() -> None:
-    for batch, every in ((2, 800), (16, 100), (32, 50), (128, 50)):
+    for batch, every in ((2, 1100), (16, 150), (32, 50), (128, 50)):
         made = trainer(600, train__batch_size=batch)
         signs = vitals.Vitals(made, sampling.layout(made.generator, 4, 2, 0), conditional=False)
         assert [step for step in range(2 * every + 1) if signs.due(step)] == [every, 2 * every]

@@ -89,8 +89,8 @@ class Vitals:
         classes = self._labels.numpy() if self._labels is not None and conditional else np.full(len(self._points), -1)
         self._groups = {int(label): np.flatnonzero(classes == label) for label in np.unique(classes)}
         self._layers = [name for name, _ in layers(trainer.generator)]
-        # More seldom where batches are small: drawing the samples takes a few thousandths of the time at most.
-        self._longer = math.ceil(len(self._points) / 2 / trainer.settings.train.batch_size)
+        # More seldom where batches are small: drawing the samples takes less than a hundredth of the time.
+        self._longer = max(round(0.7 * len(self._points) / trainer.settings.train.batch_size), 1)
         self._images: _Shape | None = None
 
     def due(self, step: int) -> bool:
