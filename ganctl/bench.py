@@ -26,7 +26,7 @@ from ganctl.assemble import target
 from ganctl.data.cache import cache_folder
 from ganctl.data.decode import BrokenImage, Target, decode
 from ganctl.data.pack import Packed, fetch
-from ganctl.data.parallel import in_parallel
+from ganctl.data.parallel import cores, in_parallel
 from ganctl.precision import DTYPES, processor
 from ganctl.session import kept
 from ganctl.trainer import Trainer
@@ -89,21 +89,19 @@ class Bench(NamedTuple):
 def bench(trainer: Trainer, packed: Packed, progress: Progress) -> Bench:
     """Measure the machine, and *trainer*, whose images are *packed*. *progress* is told what is measured."""
     precision = str(trainer.settings.train.precision)
-    names = ("convolutions", "memory and disk", "pack", "step", "sample", "evaluate", "checkpoint", "video")
-    told = iter(names)
 
-    def tell() -> None:
-        progress(f"measuring {next(told)}", 0, None)
+    def tell(what: str) -> None:
+        progress(f"measuring {what}", 0, None)
 
-    tell()
+    tell("convolutions")
     convolution = {name: _convolution(trainer.device, DTYPES[name]) for name in dict.fromkeys(("fp32", precision))}
-    tell()
+    tell("memory and disk")
     cache_folder().mkdir(parents=True, exist_ok=True)
     ceilings = Ceilings(convolution, _memory(), _disk(cache_folder()))
     stages: list[Stage] = []
-    tell()
+    tell("pack")
     stages.append(_pack(trainer.settings.dataset, target(trainer.settings)))
-    tell()
+    tell("step")
     steps = trainer.run()
     next(steps)
     with FlopCounterMode(display=False) as counter:
@@ -117,16 +115,16 @@ def bench(trainer: Trainer, packed: Packed, progress: Progress) -> Bench:
     stages.append(_batch(packed, batch, gathering, ceilings))
     best = ceilings.convolution[precision]
     stages.append(Stage("step", shown / seconds, "images/s", shown * best / gflop, f"convolutions in {precision}"))
-    tell()
+    tell("sample")
     stages.append(_sample(trainer))
-    tell()
+    tell("evaluate")
     stages += _evaluate(trainer, packed, ceilings)
-    tell()
+    tell("checkpoint")
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         path = Path(folder, "checkpoint")
         took = _seconds(lambda: checkpoint.save(path, trainer, 0))
         stages.append(Stage("checkpoint", path.stat().st_size / took / 1e6, "MB/s", ceilings.disk, "the disk"))
-        tell()
+        tell("video")
         stages.append(_video(Path(folder), trainer.settings.spec.size))
     waiting = gathering * trainer.settings.train.d_steps / seconds
     return Bench(_machine(trainer, precision), ceilings, gflop, waiting, stages)
@@ -217,9 +215,8 @@ def _pack(dataset: Dataset, form: Target) -> Stage:
     task = partial(_decode, dataset, form)
     busy = in_parallel(task, records, chunk=64, workers=None, progress=lambda *_: None)
     seconds = time.perf_counter() - begun
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Stage(
-        "pack", len(records) / seconds, "images/s", cores * len(records) / sum(busy), f"{cores} cores, decoding"
+        "pack", len(records) / seconds, "images/s", cores() * len(records) / sum(busy), f"{cores()} cores, decoding"
     )
 
 

@@ -186,16 +186,10 @@ def train(
 
     values = _layer(
         sets,
-        {
-            "data.source": ("--data", data),
-            "arch.name": ("--arch", arch),
-            "loss.name": ("--loss", loss),
-            "data.size": ("--size", size),
+        _common(data, arch, loss, size, batch_size, device, precision)
+        | {
             "train.epochs": ("--epochs", epochs),
-            "train.batch_size": ("--batch-size", batch_size),
             "train.seed": ("--seed", seed),
-            "train.device": ("--device", device),
-            "train.precision": ("--precision", precision),
             "train.init": ("--init", init),
             "train.eval_every": ("--eval-every", eval_every),
             "train.log": ("--log", log),
@@ -500,18 +494,7 @@ def bench(
     from ganctl.commands import benching
     from ganctl.resolve import Layer, read_recipe
 
-    values = _layer(
-        sets,
-        {
-            "data.source": ("--data", data),
-            "arch.name": ("--arch", arch),
-            "loss.name": ("--loss", loss),
-            "data.size": ("--size", size),
-            "train.batch_size": ("--batch-size", batch_size),
-            "train.device": ("--device", device),
-            "train.precision": ("--precision", precision),
-        },
-    )
+    values = _layer(sets, _common(data, arch, loss, size, batch_size, device, precision))
     with display(quiet=as_json) as shown:
         found = benching.measure(values, read_recipe(recipe) if recipe else Layer(), shown)
         benching.show(found, shown)
@@ -577,6 +560,27 @@ def _extra(command: str, module: str, package: str | None = None) -> Iterator[No
         if (error.name or "").partition(".")[0] != module:
             raise
         raise GanctlError(f"ganctl {command} needs {package or module}: pip install 'ganctl[{command}]'") from error
+
+
+def _common(
+    data: str | None,
+    arch: str | None,
+    loss: str | None,
+    size: int | None,
+    batch_size: int | None,
+    device: str | None,
+    precision: str | None,
+) -> dict[str, tuple[str, object]]:
+    """Return the settings, with their flags, of whatever trains."""
+    return {
+        "data.source": ("--data", data),
+        "arch.name": ("--arch", arch),
+        "loss.name": ("--loss", loss),
+        "data.size": ("--size", size),
+        "train.batch_size": ("--batch-size", batch_size),
+        "train.device": ("--device", device),
+        "train.precision": ("--precision", precision),
+    }
 
 
 def _layer(sets: list[str] | None, flags: dict[str, tuple[str, object]]):  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ganctl.config import flatten
 from ganctl.errors import GanctlError, plain
-from ganctl.figures import Row, by_protocol
+from ganctl.figures import Row, apart, by_protocol
 from ganctl.run import Run, open_run
 
 NOTE = (
@@ -156,10 +156,9 @@ def _refusal(names: Sequence[str], protocols: Sequence[Sequence[str]]) -> str:
     """Say in what the newest protocols of a metric differ, by the first two runs of which they do."""
     newest = [json.loads(each[-1]) for each in protocols]
     other = next(number for number, protocol in enumerate(newest) if protocol != newest[0])
-    keys = [key for key in {**newest[0], **newest[other]} if newest[0].get(key) != newest[other].get(key)]
+    one, two = apart([newest[0], newest[other]])
     return ", ".join(
-        f"{plain(key)} is " + " and ".join(f"{plain(newest[n].get(key, 'none'))} in {names[n]}" for n in (0, other))
-        for key in keys
+        f"{plain(key)} is {plain(one[key])} in {names[0]} and {plain(two[key])} in {names[other]}" for key in one
     )
 
 

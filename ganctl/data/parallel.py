@@ -37,7 +37,7 @@ def in_parallel(
     :class:`GanctlError` where a process died.
     """
     total = len(records)
-    workers = workers or _cores()
+    workers = workers or cores()
     progress(0, total)
     if workers == 1 or total < _FEW:
         # A photograph may take a tenth of a second: progress should show.
@@ -72,7 +72,8 @@ def in_parallel(
             raise
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
