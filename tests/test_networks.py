@@ -102,6 +102,17 @@ def test_what_is_done_as_a_product_of_matrices_is_the_convolution_that_it_says(b
     torch.testing.assert_close(ending(maps), conv2d(maps, ending.weight, ending.bias))
 
 
+@pytest.mark.parametrize(("kernel", "size"), [(4, 32), (4, 20), (3, 32), (5, 20)])
+def test_an_image_that_is_drawn_without_a_gradient_is_the_one_with(kernel: int, size: int) -> None:
+    torch.manual_seed(0)
+    generator, _ = DCGAN(width=4, kernel=kernel).build(DataSpec(size=size, channels=3))
+    nn.init.normal_(generator.layers[-1].weight)
+    latents = torch.randn(3, 100)
+    drawn = generator.eval()(latents)
+    with torch.no_grad():
+        torch.testing.assert_close(generator(latents), drawn)
+
+
 @pytest.mark.parametrize("norm", ["instance", "layer"])
 def test_a_discriminator_that_normalises_each_image_can_learn_to_see_its_contrast(norm: str) -> None:
     torch.manual_seed(0)
@@ -133,7 +144,7 @@ def test_a_growing_kernel_is_three_five_seven_in_the_order_of_the_layers() -> No
 def test_the_generator_begins_dense_or_transposed_and_ends_with_a_doubling_or_a_convolution() -> None:
     plain = kinds(DCGAN(width=2).build(SPEC).generator)
     assert plain[0] == "TransposedStem"
-    assert plain[-1] == "ConvTranspose2d"
+    assert plain[-1] == "TransposedLast"
     other = kinds(DCGAN(width=2, stem="dense", last="conv").build(SPEC).generator)
     assert other[0] == "DenseStem"
     assert other[-5:] == ["ConvTranspose2d", "BatchNorm2d", "ReLU", "ZeroPad2d", "Conv2d"]

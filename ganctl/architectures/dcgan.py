@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 from ganctl.api import Architecture, DataSpec, Judgement, Networks
 from ganctl.errors import GanctlError
@@ -150,6 +151,24 @@ class TransposedStem(nn.ConvTranspose2d):
         return maps if self.bias is None else maps + self.bias[:, None, None]
 
 
+class TransposedLast(nn.ConvTranspose2d):
+    """Feature maps (N, C, S, S) -> images (N, few channels, 2S, 2S), by a transposed convolution of stride 2.
+
+    With a kernel of 4 it is also a convolution to the four pixels that each position becomes (Shi et al. 2016,
+    arXiv:1609.07009). To few channels that is twice as fast forward, but slower backward, and so for drawing only.
+    """
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Draw images."""
+        if torch.is_grad_enabled() or self.kernel_size != (4, 4):
+            return super().forward(maps, output_size)
+        # An even pixel sees the position before its own and its own, an odd one its own and the next.
+        flipped = self.weight.flip(2, 3)
+        kernels = [pad(flipped[:, :, y::2, x::2], (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+        joined = torch.stack(kernels, 2).flatten(1, 2).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        return pixel_shuffle(conv2d(maps, joined, padding=1), 2)
+
+
 class Generator(nn.Module):
     """Latents (N, Z), and labels (N,) or shares of classes (N, K) -> images (N, C, size, size) in [-1, 1]."""
 
@@ -177,7 +196,7 @@ class Generator(nn.Module):
             draws = i == len(widths) - 1 and options.last == "transposed"
             width = data.channels if draws else widths[min(i + 1, len(widths) - 1)]
             padding = (kernels[i] - 1) // 2
-            up = nn.ConvTranspose2d(
+            up = (TransposedLast if draws else nn.ConvTranspose2d)(
                 widths[i], width, kernels[i], stride=2, padding=padding, bias=bias and not draws,
                 output_padding=target - ((side - 1) * 2 - 2 * padding + kernels[i]),
             )  # fmt: skip
