@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from ganctl.config import BUILT_IN, Settings
 from ganctl.data.batches import Batches, choose
 from ganctl.data.decode import Target
 from ganctl.data.pack import Packed, pack
-from ganctl.errors import GanctlError
+from ganctl.errors import GanctlError, plain
 from ganctl.precision import precision
 from ganctl.rehearsal import rehearse
 from ganctl.resolve import Layer, Value, resolve
@@ -97,7 +97,7 @@ def config_text(trainer: Trainer, packed: Packed) -> str:
         "format": FORMAT,
         "version": __version__,
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        **_software(),
         "images": len(trainer.batches),
         "pixels": packed.manifest.hash,
         "packages": {entry.package: entry.version for entry in settings.entries.values()},
@@ -139,10 +139,26 @@ def load_init(trainer: Trainer) -> None:
         weights.fit(trainer.discriminator, own, checkpoint)
 
 
-def check_same_data(about: dict[str, Any], packed: Packed) -> None:
-    """Raise :class:`GanctlError` where the images are no longer those of *about*, from a run's config.toml."""
+def differences(about: Mapping[str, Any], settings: Settings, packed: Packed, anyway: bool) -> Iterator[str]:
+    """Yield in words why a run cannot go on to the bit as it would have: what is not as *about* it, its config.toml.
+
+    Raise :class:`GanctlError` where that is its images, unless they are to be trained on *anyway*.
+    """
     if about.get("pixels") != packed.manifest.hash:
-        raise GanctlError(
-            "the images have changed since this run began, so it cannot go on exactly; "
-            "put them back, or start a new run from its weights with ganctl train --init RUN"
-        )
+        if not anyway:
+            raise GanctlError(
+                "the images have changed since this run began, so it cannot go on exactly; put them back, go on with "
+                "ganctl resume RUN --anyway, or start a new run from its weights with ganctl train --init RUN"
+            )
+        yield "the images have changed since this run began, and it goes on with what there is now"
+    packages = about.get("packages")
+    then = {**about, **(packages if isinstance(packages, Mapping) else {})}
+    now = _software() | {entry.package: entry.version for entry in settings.entries.values()}
+    changed = [f"{name} was {then[name]} and is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
+    if changed:
+        yield plain(f"goes on, but not to the bit as it would have: {', '.join(changed)}")
+
+
+def _software() -> dict[str, Any]:
+    """Return what the last bits of a run depend on, beside its settings and plugins."""
+    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}

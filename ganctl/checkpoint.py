@@ -50,11 +50,15 @@ def save(path: Path, trainer: Trainer, log_bytes: int) -> None:
 def load(path: Path, trainer: Trainer) -> int:
     """Bring *trainer* to the state in *path*, and return how long metrics.jsonl was then.
 
-    Raise :class:`GanctlError` where the file is torn, or is another network's.
+    Raise :class:`~ganctl.weights.Unreadable` where the file is damaged, before anything is changed, and
+    :class:`GanctlError` where it is another network's.
     """
     tensors, values = weights.read(path, KEY)
     check_format(values, path)
+    sources = trainer.settings.sources
     for key, value in _decisive(trainer).items():
+        if key not in values["settings"] and key not in sources:
+            continue  # an option that was not there yet
         if values["settings"].get(key) != value:
             raise GanctlError(
                 f"{key} was {values['settings'].get(key)!r} when {plain(path.name)} was written, and config.toml says "
@@ -108,7 +112,16 @@ def export(path: Path, ema: bool | None, output: Path) -> weights.Header:
 
 def _decisive(trainer: Trainer) -> dict[str, Any]:
     """Return the settings that have to stay as they are for the run to go on exactly."""
-    may_change = {"epochs", "steps", "log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep"}
+    may_change = {
+        "epochs",
+        "steps",
+        "log_every",
+        "sample_every",
+        "checkpoint_every",
+        "checkpoint_minutes",
+        "keep",
+        "keep_every",
+    }
     may_change |= {"eval_every", "log", "device", "init"}
     keys = {"data.source", "data.on_error"} | {f"train.{name}" for name in may_change}
     rows = [row for row in trainer.settings.rows() if not row[0].startswith("metric.")]

@@ -6,7 +6,7 @@ import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
@@ -80,7 +80,7 @@ class WrongUsage(GanctlError):
 
 
 class Terminated(BaseException):
-    """SIGTERM came while there was nothing to save."""
+    """A signal to end came while there was nothing to save; its number is the argument."""
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -88,23 +88,23 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        signal.signal(signal.SIGTERM, _terminate)
+        _prepare_for_signals()
         try:
             return command(*args, **kwargs)
         except GanctlError as error:
-            print(f"ganctl: {plain(error)}", file=sys.stderr)
+            _complain(plain(error))
             code = error.exit_code
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
-        except Terminated:
-            code = 128 + signal.SIGTERM
+        except Terminated as error:
+            code = 128 + error.args[0]
         except BrokenPipeError:
             # Whoever read our output has gone, as in `ganctl plugins | head`; the interpreter would complain again.
             sys.stdout = None
             code = 1
         except OSError as error:
             where = f" ({plain(error.filename)})" if error.filename else ""
-            print(f"ganctl: {plain(error.strerror or error)}{where}", file=sys.stderr)
+            _complain(f"{plain(error.strerror or error)}{where}")
             code = 1
         except Exception as error:
             from ganctl.blame import owner_of
@@ -117,8 +117,25 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def _complain(text: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"ganctl: {text}", file=sys.stderr)
+
+
+def _prepare_for_signals() -> None:
+    """Have signals to end end the command in order. What asks to save is ignored while there is nothing to save."""
+    for name, handler in (("SIGTERM", _terminate), ("SIGHUP", _terminate), ("SIGUSR1", _go_on)):
+        number = getattr(signal, name, None)
+        if number and (number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, handler)
+
+
+def _go_on(number: int, frame: object) -> None:
+    pass
+
+
 def _terminate(number: int, frame: object) -> NoReturn:
-    raise Terminated
+    raise Terminated(number)
 
 
 def display(quiet: bool = False, preview: bool = False) -> Display:
@@ -209,6 +226,7 @@ def train(
 def resume(
     run: RunFolder,
     epochs: Annotated[int | None, flag("--epochs", "N", "The new total. [default: as it was]")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on though its images have changed.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped."""
@@ -220,7 +238,7 @@ def resume(
 
     opened = open_run(run)
     with display(quiet) as shown:
-        _finish(training.resume(opened, _layer(None, {"train.epochs": ("--epochs", epochs)}), shown))
+        _finish(training.resume(opened, _layer(None, {"train.epochs": ("--epochs", epochs)}), shown, anyway))
 
 
 @app.command()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,11 @@ from ganctl.api import Architecture, Dataset, DataSpec, Loss, Metric
 
 BUILT_IN = "built-in"
 TABLES = ("data", "arch", "loss", "optim", "optim.g", "optim.d", "augment", "train", "metric")
+
+
+def _once(names: Sequence[object]) -> tuple[object, ...]:
+    """Return *names*, which may be anything as yet, each but once."""
+    return tuple(name for place, name in enumerate(names) if name not in names[:place])
 
 
 class Table(BaseModel):
@@ -50,7 +55,7 @@ class DataSettings(Table):
     def _are_names(cls, value: object) -> object:
         """Take one name for a list of one, and a number, as digits' classes are called, for its name."""
         names = value if isinstance(value, list | tuple) else [value]
-        return tuple(dict.fromkeys(str(name) if isinstance(name, int) else name for name in names))
+        return _once([str(name) if isinstance(name, int) else name for name in names])
 
     @field_validator("background")
     @classmethod
@@ -157,7 +162,8 @@ class TrainSettings(Table):
     checkpoint_minutes: float = Field(
         default=10, gt=0, description="and a checkpoint at least so often within an epoch"
     )
-    keep: int = Field(default=2, ge=1, description="checkpoints to keep, beside the best")
+    keep: int = Field(default=2, ge=1, description="checkpoints to keep, the last ones, beside the best")
+    keep_every: int = Field(default=0, ge=0, description="and one of every so many epochs; 0: none")
     log: Literal["none", "tensorboard"] = Field(
         default="none", description="who else gets figures, sheets and film: tensorboard, in RUN/tensorboard"
     )
@@ -196,8 +202,7 @@ class MetricSettings(Table):
     @field_validator("name", mode="before")
     @classmethod
     def _are_names(cls, value: object) -> object:
-        names = value if isinstance(value, list | tuple) else [value]
-        return tuple(dict.fromkeys(names))
+        return _once(value if isinstance(value, list | tuple) else [value])
 
 
 @dataclass(frozen=True)

@@ -384,7 +384,7 @@ def _kernels(run: Run) -> Figure:
     sheet, columns, words = mosaic(first_kernels(saved[-1]))
     wide = min(6.0, 3.5 + 0.3 * columns)
     figure = Figure(figsize=(wide, 0.9 + wide * sheet.shape[0] / sheet.shape[1]))
-    title = f"{_name(run)}: first layer of the discriminator at step {int(saved[-1].stem.split('-')[1]):,}"
+    title = f"{_name(run)}: first layer of the discriminator at step {Run.step(saved[-1]):,}"
     figure.suptitle(_wrapped(title, round(12 * wide)), x=0.01, ha="left", fontsize=12)
     axis = figure.subplots()
     axis.imshow(sheet, interpolation="nearest")

@@ -71,7 +71,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise GanctlError(f"cannot read the {what} {plain(path)}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise GanctlError(f"the {what} {plain(path)} is not TOML: {plain(error)}") from error
 
 
@@ -93,7 +93,7 @@ def parse_set(text: str) -> tuple[str, Value]:
         raise GanctlError(f"--set {plain(text)!r}: write --set KEY=VALUE, such as --set optim.g.lr=1e-4")
     try:
         value = tomllib.loads(f"value = {typed}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not TOML, or deeper or longer than Python counts
         value = typed
     return key.strip(), Value(value, "--set", typed)
 

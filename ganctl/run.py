@@ -94,9 +94,14 @@ class Run:
         """Return the checkpoint's path of generator step *step*."""
         return self.checkpoints / f"step-{step:09d}.safetensors"
 
+    @staticmethod
+    def step(checkpoint: Path) -> int:
+        """Return the generator step of one of :meth:`saved`."""
+        return int(checkpoint.stem.removeprefix("step-"))
+
     def saved(self) -> list[Path]:
         """List the checkpoints, oldest first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"))
+        return sorted(self.checkpoints.glob(f"step-{'[0-9]' * 9}.safetensors"))
 
     def hold(self) -> Run:
         """Have the folder for this process alone, to the end of the ``with`` block that begins with this.
@@ -126,7 +131,7 @@ class Run:
         """
         try:
             tables = tomllib.loads(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise GanctlError(f"{plain(self.config)} cannot be read: {plain(error)}") from error
         if "ganctl" not in tables:
             raise GanctlError(f"{self} is not a run folder: its config.toml was not written by ganctl")
@@ -148,7 +153,7 @@ class Run:
             for line in lines:
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(row, dict):
                     yield row
@@ -235,12 +240,14 @@ class MetricsLog:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise GanctlError(f"cannot write {plain(path)}: {error.strerror}") from error
+            raise files.CannotWrite(f"cannot write {plain(path)}: {error.strerror}") from error
         self._path, self._file = path, os.fdopen(descriptor, "r+b")
         size = self._file.seek(0, os.SEEK_END)
         start = self._file.seek(min(keep or 0, size))
         lines = [line for line in self._file.read().splitlines(keepends=True) if line.endswith(b"\n")]
-        self._file.seek(start)
+        self._file.seek(max(start - 1, 0))
+        if start and self._file.read(1) != b"\n":  # somebody has cut it short
+            self._file.write(b"\n")
         self._file.writelines(line for line in lines if keep is None or _will_not_come_again(line, step))
         self._file.truncate()
 
@@ -251,18 +258,22 @@ class MetricsLog:
             self._file.write(line.encode())
             self._file.flush()
         except OSError as error:
-            raise GanctlError(f"cannot write {plain(self._path)}: {error.strerror}") from error
+            raise files.CannotWrite(f"cannot write {plain(self._path)}: {error.strerror}") from error
 
     def sync(self) -> int:
         """Bring what was written to the disk, and return how many bytes that is."""
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise files.CannotWrite(f"cannot write {plain(self._path)}: {error.strerror}") from error
         return self._file.tell()
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written was told of when it was appended
+            self._file.close()
 
 
 def _will_not_come_again(line: bytes, step: int) -> bool:

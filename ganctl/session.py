@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NamedTuple, Protocol
 
@@ -20,32 +20,48 @@ from ganctl.health.watch import NOT_FINITE, Event, Watch
 from ganctl.run import MetricsLog, Run
 from ganctl.trainer import Report, Trainer
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-
-class Stop:
-    """Whether a signal has asked the session to end: the first is noted, and Ctrl-C once more ends at once."""
+class Asked:
+    """What signals have asked the session for."""
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.end = 0
+        """The number of the first signal to end: Ctrl-C, SIGTERM, or a terminal that was closed."""
+        self._save = False
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
-        if self.signal and number == signal.SIGINT:
+    def to_end(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal; Ctrl-C once more ends at once."""
+        if self.end and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = self.signal or number
+        self.end = self.end or number
+
+    def to_save(self, number: int, frame: FrameType | None) -> None:
+        """Note SIGUSR1, by which schedulers warn of a kill that may come."""
+        self._save = True
+
+    def save(self) -> bool:
+        """Whether a checkpoint was asked for since this was called last."""
+        asked, self._save = self._save, False
+        return asked
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
-    """Note Ctrl-C and SIGTERM instead of dying of them, while the block runs."""
-    stop = Stop()
-    before = {number: signal.signal(number, stop.note) for number in ENDING_SIGNALS}
+def listening() -> Iterator[Asked]:
+    """Note signals instead of dying of them, while the block runs; one that was ignored, as by nohup, still is."""
+    asked = Asked()
+    handlers = {"SIGINT": asked.to_end, "SIGTERM": asked.to_end, "SIGHUP": asked.to_end, "SIGUSR1": asked.to_save}
+    known = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+    ignored = {number for number in known if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in known.items() if number not in ignored}
     try:
-        yield stop
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+UNSAMPLED = "unsampled"
+"""The event of the first sample sheet that cannot be written."""
 
 
 class Show(Protocol):
@@ -91,25 +107,26 @@ def train(
     layout = sampling.layout(kept(trainer), dim, classes, settings.seed)
     signs = vitals.Vitals(trainer, layout, sampling.tells_classes(kept(trainer), dim, classes))
     watch = Watch(trainer.settings, trainer.notes.setdefault("watch", {}))
-    saved_at = time.monotonic()
-    with MetricsLog(run.metrics, keep=log_bytes, step=trainer.step) as log, listening() as stop:
+    saved_at, unsampled = time.monotonic(), False
+    with MetricsLog(run.metrics, keep=log_bytes, step=trainer.step) as log, listening() as asked, _unwritten(run):
         for report in trainer.run():
             place = report.step, report.epoch, report.images
             for kind, figures in report.rows.items():
                 row = {"kind": kind, "step": report.step, "epoch": report.epoch, "images": report.images}
                 log.append(row | {"seconds": round(report.seconds, 3), **figures})
-            ended, stopped = report.step == trainer.total_steps, stop.signal
+            ended, stopped = report.step == trainer.total_steps, asked.end
             epoch = report.epoch if "epoch" in report.rows else None
             draws = report.step == 0 or ended or (epoch and epoch % settings.sample_every == 0)
             due = (epoch and epoch % settings.checkpoint_every == 0) or (
                 time.monotonic() - saved_at > settings.checkpoint_minutes * 60
             )
-            saves = due or ended or stopped
+            saves = asked.save() or due or ended or stopped
             judges = judge and epoch and (ended or epoch % settings.eval_every == 0)
             events = examine(trainer, signs, watch, report, writes=bool(draws or saves or judges))
             if events and events[0].name == NOT_FINITE:
                 log.append(events[0].row(*place))
-                raise GanctlError(f"{events[0].text}; {_last_good(run)}")
+                onward = f"ganctl train --init {run} goes on from it with other settings"
+                raise GanctlError(f"{events[0].text}; {_last_good(run, onward)}")
             verdict = None
             if judge and judges:
                 scores = judge.scores(kept(trainer))
@@ -127,16 +144,21 @@ def train(
                         show.verdict(verdict)
                     for event in events:
                         show.event(event)
-            except BrokenPipeError:  # whoever read what is shown has gone; what was trained is kept
+            except OSError:  # whoever read what is shown has gone, or its disk is full; what was trained is kept
                 if vitals.finite(trainer):
                     save(trainer, run, log)
                 raise
             if draws:
                 sheet = sampling.sheet(kept(trainer), *layout)
-                with files.replacing(run.sample(report.epoch)) as path:
-                    sheet.save(path, format="PNG")
                 for show in shows:
                     show.sheet(sheet)
+                try:
+                    with files.replacing(run.sample(report.epoch)) as path:
+                        sheet.save(path, format="PNG")
+                except files.CannotWrite as error:  # no reason to lose more than this
+                    for show in () if unsampled else shows:
+                        show.event(Event(UNSAMPLED, True, f"{error}; training goes on without such sheets"))
+                    unsampled = True
             if verdict and verdict.best:  # before the checkpoint that knows of it
                 checkpoint.save(run.best, trainer, log.sync())
             if saves:
@@ -156,19 +178,33 @@ def examine(trainer: Trainer, signs: vitals.Vitals, watch: Watch, report: Report
     return [watch.not_finite(report.step, report.epoch)] if watch.diverged else events
 
 
-def _last_good(run: Run) -> str:
-    """Say which of what *run* has saved is the last."""
+def _last_good(run: Run, onward: str) -> str:
+    """Say which of what *run* has saved is the last, and how to go *onward*."""
     saved = run.saved()
     if saved:
-        return f"{plain(saved[-1])} was saved before; ganctl train --init {run} goes on from it with other settings"
+        return f"{plain(saved[-1])} was saved before; {onward}"
     return f"nothing was saved before, and {run} can be removed"
+
+
+@contextmanager
+def _unwritten(run: Run) -> Iterator[None]:
+    """Say what is left of *run* when the disk takes no more."""
+    try:
+        yield
+    except files.CannotWrite as error:
+        onward = f"once it can be written, ganctl resume {run} goes on from it"
+        raise GanctlError(f"{error}; {_last_good(run, onward)}") from error
 
 
 def save(trainer: Trainer, run: Run, log: MetricsLog) -> None:
     """Keep all that the run needs to go on, and the generator; the log is on the disk before what counts on it."""
     checkpoint.save(run.checkpoint(trainer.step), trainer, log.sync())
-    for old in run.saved()[: -trainer.settings.train.keep]:
-        old.unlink()
+    settings = trainer.settings.train
+    for old in run.saved()[: -settings.keep]:
+        epoch, within = divmod(run.step(old), trainer.steps_per_epoch)
+        if within or not settings.keep_every or epoch % settings.keep_every:
+            with suppress(OSError):  # one that stays does no harm
+                old.unlink()
     export(trainer, run)
 
 

@@ -5,8 +5,10 @@ The header holds no time, path or host, so that equal runs export equal files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +23,13 @@ from ganctl.api import Architecture, DataSpec
 from ganctl.config import Settings
 from ganctl.errors import GanctlError, plain
 from ganctl.run import FORMAT, check_format
+
+LONGEST_HEADER = 2**24
+"""Bytes of a file's header. Ours have a thousandth of it, and a hostile one could hold more than there is memory."""
+
+
+class Unreadable(GanctlError):
+    """A file that is damaged, or of another kind."""
 
 
 class Header(BaseModel):
@@ -58,33 +67,47 @@ def header(settings: Settings, *, ema: bool, step: int, images: int) -> Header:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], key: str = "ganctl") -> None:
-    """Write *tensors* and the JSON *about* them to *path*, whole or not at all."""
+    """Write *tensors* and the JSON *about* them to *path*, whole or not at all, and a digest of both."""
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     contiguous = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    about = dict(about) | {"sha256": _digest(contiguous, about)}
     with files.replacing(path) as temporary:
         # Not save_file, which makes files that only their owner may read.
         temporary.write_bytes(safetensors.torch.save(contiguous, {key: json.dumps(about, sort_keys=True)}))
 
 
 def read(path: Path, key: str = "ganctl") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`save` wrote. Raise :class:`GanctlError` for a file that is missing, torn or of another kind."""
+    """Read what :func:`save` wrote. Raise :class:`Unreadable` for a file that is missing, torn or of another kind."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
         # A safetensors file begins with the length of its header, in eight bytes that may be any, and the header.
         if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):
-            raise GanctlError(f"{plain(path)} is a pickle, which could run code; ganctl reads only safetensors files")
+            raise Unreadable(f"{plain(path)} is a pickle, which could run code; ganctl reads only safetensors files")
+        if LONGEST_HEADER < (length := int.from_bytes(start[:8], "little")) < path.stat().st_size:
+            raise Unreadable(f"{plain(path)} was not written by ganctl: its header is of {length:,} bytes")
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[key])
-            if not isinstance(about, dict):
-                raise ValueError
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
+            about = dict(json.loads((file.metadata() or {})[key]))
+            digest = about.pop("sha256")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except OSError as error:
-        raise GanctlError(f"cannot read {plain(path)}: {error.strerror or error}") from error
+        raise Unreadable(f"cannot read {plain(path)}: {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
-        raise GanctlError(f"{plain(path)} is not a safetensors file, or is not all there: {plain(error)}") from error
-    except (KeyError, ValueError) as error:
-        raise GanctlError(f"{plain(path)} was not written by ganctl: its header does not say what to build") from error
+        raise Unreadable(f"{plain(path)} is not a safetensors file, or is not all there: {plain(error)}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Unreadable(f"{plain(path)} was not written by ganctl: its header does not say what to build") from error
+    if digest != _digest(tensors, about):
+        raise Unreadable(f"{plain(path)} is damaged: its content is not what was written")
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of contiguous *tensors*, their names, types and shapes, and what is said *about* them."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_header(path: Path) -> tuple[dict[str, Tensor], Header]:
@@ -115,14 +138,25 @@ def load(path: Path) -> Trained:
             f"installed {about.architecture}: {first['msg']}"
         ) from error
     outside = torch.get_rng_state()
+    # Once without memory, of which a hostile header may ask for more than there is: its tensors are as small as it is.
+    with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+        check(architecture.build(about.data).generator, tensors, path)
     generator = architecture.build(about.data).generator
     torch.set_rng_state(outside)
     fit(generator, tensors, path)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise GanctlError(f"{plain(path)} cannot draw: some of its weights are not finite numbers")
     return Trained(generator.to(memory_format=torch.channels_last).eval(), architecture, about)
 
 
 def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load *tensors* into *network*. Raise :class:`GanctlError` for the first that is missing, foreign or misshapen."""
+    """Load *tensors* into *network*. Raise :class:`GanctlError` as :func:`check` does."""
+    check(network, tensors, path)
+    network.load_state_dict(dict(tensors))
+
+
+def check(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise :class:`GanctlError` for the first of *tensors* that *network* lacks, has besides, or has otherwise."""
     wanted = network.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
@@ -134,4 +168,3 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
                 f"{plain(path)} does not fit the network: {plain(name)} is {tuple(tensors[name].shape)}, "
                 f"not {tuple(wanted[name].shape)}; give the same size, channels and options as its run had"
             )
-    network.load_state_dict(dict(tensors))

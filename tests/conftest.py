@@ -83,7 +83,9 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Iterator[object]:
     """Run ganctl's command line in this process, which saves the import of torch."""
     from ganctl.cli import app
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    }
 
     def run(*arguments: object) -> Result:
         capfd.readouterr()

@@ -143,7 +143,7 @@ def export(run: Run, output: Path | None, which: str, ema: bool | None, shown: D
     saved = run.saved()
     if not saved:
         raise GanctlError(f"{run} has no checkpoint yet; ganctl resume {run} goes on with it")
-    steps = {str(int(path.stem.split("-")[1])): path for path in saved}
+    steps = {str(Run.step(path)): path for path in saved}
     named = {"last": saved[-1]} | ({"best": run.best} if run.best.exists() else {})
     if which == "best" and which not in named:
         raise GanctlError(f"{run} was not evaluated in training (--eval-every N), so no checkpoint is known to be best")

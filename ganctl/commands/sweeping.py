@@ -256,7 +256,7 @@ class _Crew:
         task = partial(train, trial, self._out, self._jobs)
         part = _Part.begin(self._main, task, self._out / f"{trial.name}.log")
         self._busy.append((trial, part))
-        words = f"goes on at step {int(saved[-1].stem.split('-')[1])}" if saved else "begins"
+        words = f"goes on at step {Run.step(saved[-1])}" if saved else "begins"
         self._shown.note(f"{trial.name} {words}")
 
     def _ended(self, trial: Trial, part: _Part) -> None:

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from ganctl import checkpoint, files, session
-from ganctl.assemble import Layers, assemble, check_same_data, config_text, load_data, load_init
+from ganctl import checkpoint, files, session, weights
+from ganctl.assemble import Layers, assemble, config_text, differences, load_data, load_init
 from ganctl.config import Settings
 from ganctl.data.pack import Packed
 from ganctl.display import Display, clock
@@ -38,24 +38,28 @@ def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: 
         return _train(trainer, run, shown, 0, judge)
 
 
-def resume(run: Run, user: Layer, shown: Display) -> int:
-    """Go on with *run*. Return the number of the signal that ended it early, or 0."""
+def resume(run: Run, user: Layer, shown: Display, anyway: bool = False) -> int:
+    """Go on with *run*, if it is *anyway*, though its images have changed.
+
+    Return the number of the signal that ended it early, or 0.
+    """
     with run.hold():
-        return _resume(run, user, shown)
+        return _resume(run, user, shown, anyway)
 
 
-def _resume(run: Run, user: Layer, shown: Display) -> int:
+def _resume(run: Run, user: Layer, shown: Display, anyway: bool) -> int:
     run.sweep()
     saved = run.saved()
     layers = Layers(user, read_recipe(run.config), begun=bool(saved))
     settings = layers.resolve()
     _check_extras(settings)
     packed = load_data(settings, shown.progress)
-    check_same_data(run.about(), packed)
+    for line in differences(run.about(), settings, packed, anyway):
+        shown.note(line, "yellow")
     trainer = assemble(layers, packed, lambda line: shown.note(line, "dim"))
     log_bytes = 0
     if saved:
-        log_bytes = checkpoint.load(saved[-1], trainer)
+        log_bytes = _last_checkpoint(run, trainer, shown)
     else:
         shown.note(f"{run} ended before its first checkpoint: it starts over")
         load_init(trainer)
@@ -69,6 +73,26 @@ def _resume(run: Run, user: Layer, shown: Display) -> int:
         return 0
     files.write(run.config, config_text(trainer, packed).encode())
     return _train(trainer, run, shown, log_bytes, _judge(trainer, packed, shown))
+
+
+def _last_checkpoint(run: Run, trainer: Trainer, shown: Display) -> int:
+    """Bring *trainer* to the last checkpoint of *run* that is whole; return how long metrics.jsonl was then.
+
+    Later ones are removed, for they would be taken for better ones. Raise :class:`GanctlError` where none is whole.
+    """
+    damaged: list[Path] = []
+    for path in reversed(run.saved()):
+        try:
+            log_bytes = checkpoint.load(path, trainer)
+        except weights.Unreadable as error:
+            shown.note(str(error), "yellow")
+            damaged.append(path)
+            continue
+        for each in damaged:
+            each.unlink()
+            shown.note(f"{plain(each)} is removed, and {plain(path)} is gone on from", "yellow")
+        return log_bytes
+    raise GanctlError(f"no checkpoint of {run} can be read; ganctl train --init {run} begins anew from its weights")
 
 
 def _check_extras(settings: Settings) -> None:

@@ -160,7 +160,7 @@ def kernels(run: Run, room: int, notes: list[str]) -> Picture | None:
         notes.append(f"No kernels: {error}.")
         return None
     image = _shrunk(Image.fromarray((drawn.pixels * 255).round().astype(np.uint8)))
-    step = int(saved[-1].stem.split("-")[1])
+    step = Run.step(saved[-1])
     return _encoded(image, room, f"{drawn.words}; at step {step:,}")
 
 
