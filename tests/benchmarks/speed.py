@@ -51,6 +51,15 @@ class Took(NamedTuple):
     precision: str = "fp32"
 
 
+def folder_of(images: Path, folder: Path) -> Path:
+    """Unpack the zip *images* into *folder*, and return the one in that which holds the classes."""
+    with zipfile.ZipFile(images) as packed:
+        packed.extractall(folder)
+    while len(inside := [*folder.iterdir()]) == 1:
+        folder = inside[0]
+    return folder
+
+
 def textbook(folder: Path, at: Setting) -> Took:
     begun = time.perf_counter()
     options = [f"--{name}={value}" for name, value in at._asdict().items()]
@@ -92,17 +101,15 @@ def main(images: Path, settings: list[str], rounds: int) -> None:
     )
     print(f"torch {version('torch')}, torchvision {version('torchvision')}, median of {rounds} rounds")
     print(f"{'':26}{'images/s':>10}{'ratio':>8}{'(least, most)':>16}{'beside the loop':>18}")
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(images) as packed:
-        packed.extractall(folder)
-        while len(inside := [*Path(folder).iterdir()]) == 1:  # one folder around those of the classes
-            folder = str(inside[0])
+    with tempfile.TemporaryDirectory() as unpacked:
+        folder = folder_of(images, Path(unpacked))
         for name in settings:
             at = SETTINGS[name]
             for precision in PRECISIONS:
                 ganctl(images, at, precision, 1)  # packs, and tries the precisions
             took: dict[str, list[Took]] = {}
             for _ in range(rounds):
-                took.setdefault("textbook", []).append(textbook(Path(folder), at))
+                took.setdefault("textbook", []).append(textbook(folder, at))
                 for precision in PRECISIONS:
                     took.setdefault(precision, []).append(ganctl(images, at, precision, at.steps))
             print(f"{at.size} px, {at.filters} filters, batch {at.batch}")
