@@ -139,7 +139,7 @@ def end_of(run: Path) -> dict[str, Any]:
     """Return all that a run folder says, without times and sheets."""
     timed = ("seconds", "images_per_second")
     rows = [{key: value for key, value in row.items() if key not in timed} for row in Run(run).rows()]
-    end: dict[str, Any] = {"rows": [row for row in rows if row.get("event") != "unsampled"]}
+    end: dict[str, Any] = {"rows": rows}
     for path in [*Run(run).saved()[-1:], *Run(run).checkpoints.glob("best*")]:
         tensors, values = read(path, KEY)
         end[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}

@@ -226,6 +226,9 @@ def test_torn_foreign_and_missing_weights_get_one_line() -> None:
     ("changes", "complaint"),
     [
         ({"architecture": "stylegan9", "package": "ganctl-stylegan9", "version": "2.0"}, "needs ganctl-stylegan9 2.0"),
+        ({"architecture": "../../etc/passwd"}, "no architecture is called '../../etc/passwd'"),
+        ({"architecture": "os:system"}, "no architecture is called 'os:system'"),
+        ({"architecture": "\x1b[2J[red]"}, r"x1b\[2J\[red\]"),
         ({"format": 99}, "format 99, from a newer ganctl"),
         ({"options": {"width": -3}}, "its option width does not fit the installed dcgan"),
         ({"options": {"breadth": 3}}, "its option breadth does not fit the installed dcgan"),
