@@ -2,7 +2,7 @@
 
 Each fault befalls a tiny training again and again. It is *lost* where a checkpoint that was there is not there any
 more, or the run cannot be gone on with; *wrong* where its end is not, to the bit, that of a run which nothing befell,
-or where ganctl printed a traceback. The table goes into tests/README.md; ``--tries N --seed N`` print it only.
+or where ganctl printed a traceback. With ``--write`` the table goes into tests/README.md.
 
 Trainings run in forks of this process, which has imported torch once, with one thread.
 """
