@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from conftest import Result
 from PIL import Image
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
+from ganctl import checkpoint, weights
 from ganctl.probe import accuracy, stratified
 
 Cli = Callable[..., Result]
@@ -160,10 +159,9 @@ def test_one_layer_by_name(cli: Cli, trained: Callable[..., Path]) -> None:
 def test_a_discriminator_that_has_diverged_is_named(cli: Cli, trained: Callable[..., Path]) -> None:
     run = trained("kinds")
     newest = sorted((run / "checkpoints").iterdir())[-1]
-    with safe_open(newest, framework="numpy") as file:
-        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors, about = weights.read(newest, checkpoint.KEY)
     tensors["discriminator.layers.2.weight"][0] = np.nan
-    save_file(tensors, newest, metadata=about)
+    weights.save(newest, tensors, about, checkpoint.KEY)
     result = cli("probe", run, "--json")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert "discriminator of step 2 has diverged: layers.2 is not finite" in result.err
