@@ -112,17 +112,8 @@ def export(path: Path, ema: bool | None, output: Path) -> weights.Header:
 
 def _decisive(trainer: Trainer) -> dict[str, Any]:
     """Return the settings that have to stay as they are for the run to go on exactly."""
-    may_change = {
-        "epochs",
-        "steps",
-        "log_every",
-        "sample_every",
-        "checkpoint_every",
-        "checkpoint_minutes",
-        "keep",
-        "keep_every",
-    }
-    may_change |= {"eval_every", "log", "device", "init"}
+    may_change = {"epochs", "steps", "log_every", "sample_every", "checkpoint_every", "checkpoint_minutes", "keep"}
+    may_change |= {"keep_every", "eval_every", "log", "device", "init"}
     keys = {"data.source", "data.on_error"} | {f"train.{name}" for name in may_change}
     rows = [row for row in trainer.settings.rows() if not row[0].startswith("metric.")]
     settings = {key: value for key, value, _ in rows if key not in keys}

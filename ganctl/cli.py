@@ -126,7 +126,7 @@ def _prepare_for_signals() -> None:
     """Have signals to end end the command in order. What asks to save is ignored while there is nothing to save."""
     for name, handler in (("SIGTERM", _terminate), ("SIGHUP", _terminate), ("SIGUSR1", _go_on)):
         number = getattr(signal, name, None)
-        if number and (number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN):
+        if number and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 

@@ -145,7 +145,7 @@ def end_of(run: Path) -> dict[str, Any]:
         end[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
         timed = ("seconds", "log_bytes", "step_meter", "epoch_meter", "health_meter")
         end[f"{path.name} values"] = {key: value for key, value in values.items() if key not in timed}
-    end["names"] = sorted(path.name for path in Run(run).checkpoints.iterdir() if _is_an_epochs(path, run))
+    end["names"] = sorted(path.name for path in Run(run).checkpoints.glob("*.safetensors") if _is_an_epochs(path, run))
     end["generator"] = (run / "generator.safetensors").read_bytes()
     assert load_file(run / "generator.safetensors")
     return end

@@ -48,7 +48,7 @@ def copy(finished: Path) -> Path:
     return Path(shutil.copytree(finished, "r"))
 
 
-def test_a_damaged_checkpoint_is_said_removed_and_the_one_before_it_gone_on_from(cli: Cli, copy: Path) -> None:
+def test_a_damaged_checkpoint_is_said_set_aside_and_the_one_before_it_gone_on_from(cli: Cli, copy: Path) -> None:
     newest, before = Run(copy).saved()[::-1]
     content = bytearray(newest.read_bytes())
     content[-100] ^= 1
@@ -57,12 +57,14 @@ def test_a_damaged_checkpoint_is_said_removed_and_the_one_before_it_gone_on_from
     result = cli("resume", copy)
     assert result.code == 0, result.err
     assert f"{newest} is damaged: its content is not what was written" in result.out
-    assert f"{newest} is removed, and {before} is gone on from" in result.out
+    aside = newest.with_suffix(".damaged")
+    assert f"it is set aside as {aside}, and {before} is gone on from" in result.out
+    assert aside.read_bytes() == content
     assert (copy / "generator.safetensors").read_bytes() == whole
     assert newest in Run(copy).saved()  # made anew
 
 
-def test_where_no_checkpoint_is_whole_none_is_removed(cli: Cli, copy: Path) -> None:
+def test_where_no_checkpoint_is_whole_all_stay(cli: Cli, copy: Path) -> None:
     for path in Run(copy).saved():
         path.write_bytes(b"")
     result = cli("resume", copy)

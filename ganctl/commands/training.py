@@ -78,7 +78,8 @@ def _resume(run: Run, user: Layer, shown: Display, anyway: bool) -> int:
 def _last_checkpoint(run: Run, trainer: Trainer, shown: Display) -> int:
     """Bring *trainer* to the last checkpoint of *run* that is whole; return how long metrics.jsonl was then.
 
-    Later ones are removed, for they would be taken for better ones. Raise :class:`GanctlError` where none is whole.
+    Later ones are set aside, for they would be taken for better ones, and kept: a disk may fail to read what is whole.
+    Raise :class:`GanctlError` where none is whole.
     """
     damaged: list[Path] = []
     for path in reversed(run.saved()):
@@ -89,8 +90,8 @@ def _last_checkpoint(run: Run, trainer: Trainer, shown: Display) -> int:
             damaged.append(path)
             continue
         for each in damaged:
-            each.unlink()
-            shown.note(f"{plain(each)} is removed, and {plain(path)} is gone on from", "yellow")
+            aside = each.replace(each.with_suffix(".damaged"))
+            shown.note(f"it is set aside as {plain(aside)}, and {plain(path)} is gone on from", "yellow")
         return log_bytes
     raise GanctlError(f"no checkpoint of {run} can be read; ganctl train --init {run} begins anew from its weights")
 
