@@ -335,7 +335,9 @@ def signalled(count: Count, subject: Subject, tries: int, chance: random.Random)
         told = [int(word.rstrip(";")) for line in ended.said.splitlines() if "saved at step" in line for word in
                 line.split() if word.rstrip(";").isdecimal()][:1]  # fmt: skip
         count.hit(run, told[0] if told else 0, ended)
-        if ended.code not in (0, 128 + which):
+        # One that comes before ganctl could prepare for any ends a process that has not said or begun anything.
+        unbegun = ended.code == -which and not ended.said and not run.exists()
+        if ended.code not in (0, 128 + which) and not unbegun:
             count.wrong += 1
             print(f"{which.name} ended it with {ended.code}: {ended.said}", file=sys.stderr)
         count.end(subject, run, fork(subject.onward(run), cache))
