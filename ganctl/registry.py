@@ -53,12 +53,15 @@ def entries() -> tuple[Entry, ...]:
     kinds = {group: kind for kind, group in KINDS.items()}
     found: dict[tuple[str, str, str], Entry] = {}
     for distribution in distributions():
-        package = distribution.metadata["Name"] if distribution.metadata else None
-        for point in distribution.entry_points:
-            if package and point.group in kinds:
-                canonical = re.sub(r"[-_.]+", "-", package).lower()
-                entry = Entry(kinds[point.group], point.name, point.value, package, distribution.version)
-                found.setdefault((point.group, point.name, canonical), entry)
+        points = [point for point in distribution.entry_points if point.group in kinds]
+        # Metadata takes a millisecond to parse, and few packages have plugins.
+        package = distribution.metadata["Name"] if points and distribution.metadata else None
+        if not package:
+            continue
+        canonical = re.sub(r"[-_.]+", "-", package).lower()
+        for point in points:
+            entry = Entry(kinds[point.group], point.name, point.value, package, distribution.version)
+            found.setdefault((point.group, point.name, canonical), entry)
     return tuple(sorted(found.values()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,15 @@ def walk(
                 yield points, labels
 
     def frames() -> Iterator[NDArray[np.uint8]]:
-        for points, labels in steps():
+        todo = steps()
+        # Several frames at once: a generator draws large batches faster.
+        while few := list(islice(todo, max(sampling.BATCH // paths, 1))):
+            points = torch.cat([points for points, _ in few])
+            labels = torch.cat([of for _, of in few if of is not None]) if few[0][1] is not None else None
             cells = np.concatenate(list(sampling.draw(trained.network, points, labels)))
-            picture = sampling.grid(cells)
-            yield np.broadcast_to(picture, (*picture.shape[:2], 3))
+            for frame in np.split(cells, len(few)):
+                picture = sampling.grid(frame)
+                yield np.broadcast_to(picture, (*picture.shape[:2], 3))
 
     if len(chosen) > 1:
         _check_mixes(trained, file)
