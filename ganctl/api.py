@@ -103,6 +103,16 @@ class Architecture(Plugin):
         return ()
 
 
+class _Returned(dict[str, "Tensor"]):
+    """What a discriminator returns besides logits. Asking for more refuses the pair of plugins."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise GanctlError(
+            f"the loss reads {name!r}, which this discriminator does not return; choose the architecture that the loss "
+            "was made for, or another loss"
+        )
+
+
 class Batch:
     """What a loss gets for real and for fake images. What is expensive is computed when first read.
 
@@ -150,7 +160,7 @@ class Batch:
     @property
     def aux(self) -> Mapping[str, Tensor]:
         """Whatever else the discriminator returns, by name."""
-        return self.judgement.aux
+        return _Returned(self.judgement.aux)
 
     @property
     def labels(self) -> Tensor:

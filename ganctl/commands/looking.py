@@ -12,7 +12,7 @@ from ganctl.data import check as data_check
 from ganctl.display import Display
 from ganctl.errors import GanctlError, did_you_mean, plain
 from ganctl.resolve import Layer, options
-from ganctl.testing import checks
+from ganctl.testing import registered_checks
 
 
 def check_plugins(shown: Display) -> int:
@@ -21,7 +21,7 @@ def check_plugins(shown: Display) -> int:
     for entry in registry.entries():
         name = f"{entry.kind} {entry.name} ({entry.owner})"
         try:
-            every = list(checks(registry.load(entry.kind, entry.name)))
+            every = list(registered_checks(entry))
         except Exception as error:
             shown.note(f"{name}: {plain(str(error) or type(error).__name__)}", "red")
             failed += 1
