@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -523,21 +523,40 @@ def bench(
 @app.command()
 @guarded
 def plugins(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|KIND:NAME]...", help="Only these plugins.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Load and test each.")] = False,
 ) -> None:
     """List the installed plugins, and the packages they come from."""
     from ganctl import registry
 
     with display() as shown:
+        found = registry.named(names) if names else registry.entries()
         if check:
             from ganctl.commands import looking
 
-            raise SystemExit(looking.check_plugins(shown))
+            raise SystemExit(looking.check_plugins(found, shown))
         taken = set(registry.duplicates())
-        rows = [
-            (e.kind, e.name, e.owner, "this name is registered twice" if e in taken else "") for e in registry.entries()
-        ]
+        rows = [(e.kind, e.name, e.owner, "this name is registered twice" if e in taken else "") for e in found]
         shown.table(rows)
+
+
+@app.command()
+@guarded
+def new(
+    kind: Annotated[
+        Literal["architecture", "loss", "dataset", "metric"],
+        typer.Argument(metavar="KIND", help="architecture, loss, dataset or metric."),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What users will type; the package is ganctl-NAME.")],
+    output: Annotated[Path | None, flag("-o", "FOLDER", "Where to. [default: ganctl-NAME]")] = None,
+) -> None:
+    """Write a plugin package to begin with: it installs, passes its tests and trains as it is."""
+    from ganctl.commands import beginning
+
+    with display() as shown:
+        beginning.begin(kind, name, output, shown)
 
 
 @app.command()

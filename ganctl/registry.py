@@ -77,6 +77,22 @@ def find(kind: Kind, name: str) -> Entry:
     return matches[0]
 
 
+def named(names: Iterable[str]) -> tuple[Entry, ...]:
+    """List the registrations of each of *names*, which may be ``KIND:NAME``.
+
+    Raise :class:`GanctlError` for one that nobody has registered.
+    """
+    found: list[Entry] = []
+    for name in names:
+        kind, _, rest = name.rpartition(":")
+        matches = [entry for entry in entries() if entry.name == rest and kind in ("", entry.kind)]
+        if not matches:
+            known = {entry.name for entry in entries()}
+            raise GanctlError(f"no plugin is called {plain(name)!r}{did_you_mean(rest, known)}")
+        found += matches
+    return tuple(found)
+
+
 def duplicates() -> Iterable[Entry]:
     """List the registrations whose name another package has taken too."""
     return [e for e in entries() if sum((o.kind, o.name) == (e.kind, e.name) for o in entries()) > 1]

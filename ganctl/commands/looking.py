@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ganctl import files, registry, sampling
 from ganctl.assemble import Layers, target
 from ganctl.data import check as data_check
 from ganctl.display import Display
-from ganctl.errors import GanctlError, did_you_mean, plain
+from ganctl.errors import plain
 from ganctl.resolve import Layer, options
 from ganctl.testing import registered_checks
 
 
-def check_plugins(shown: Display) -> int:
-    """Load and test each installed plugin, and say which fail. Return how many do, at most 1."""
+def check_plugins(entries: Iterable[registry.Entry], shown: Display) -> int:
+    """Load and test each of *entries*, and say which fail. Return how many do, at most 1."""
     failed = 0
-    for entry in registry.entries():
+    for entry in entries:
         name = f"{entry.kind} {entry.name} ({entry.owner})"
         try:
             every = list(registered_checks(entry))
@@ -41,12 +41,7 @@ def check_plugins(shown: Display) -> int:
 
 def show(name: str, shown: Display) -> None:
     """Show what a plugin says of itself, and its options; each, where two kinds share the name."""
-    kind, _, rest = name.rpartition(":")
-    found = [e for e in registry.entries() if e.name == rest and kind in ("", e.kind)]
-    if not found:
-        known = {e.name for e in registry.entries()}
-        raise GanctlError(f"no plugin is called {plain(name)!r}{did_you_mean(rest, known)}")
-    for number, entry in enumerate(found):
+    for number, entry in enumerate(registry.named([name])):
         plugin = registry.load(entry.kind, entry.name)
         if number:
             shown.note()
