@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 API_VERSION = 1
 """The contract that this ganctl speaks. A plugin states the one that it was written for."""
 
+OLDEST_API_VERSION = 1
+"""The oldest that it still loads plugins of. ``plugins/README.md`` says what changes a number, and what does not."""
+
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is (None: unknown)."""
 

@@ -122,10 +122,12 @@ def _complaint(kind: Kind, plugin: object) -> str:
     version = vars(plugin).get("api_version")
     if version is None:
         return f"does not state its api_version; write api_version = {api.API_VERSION} in the class's own body"
-    if version != api.API_VERSION:
+    spoken = range(api.OLDEST_API_VERSION, api.API_VERSION + 1)
+    if version not in spoken:
         newer = isinstance(version, int) and version > api.API_VERSION
         remedy = "upgrade ganctl" if newer else "upgrade the package, or ask its author to"
-        return f"was written for api_version {version!r} and this ganctl speaks {api.API_VERSION}; {remedy}"
+        speaks = " and ".join(map(str, spoken))
+        return f"was written for api_version {version!r} and this ganctl speaks {speaks}; {remedy}"
     return ""
 
 

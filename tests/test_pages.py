@@ -95,3 +95,12 @@ def test_every_recipe_resolves(recipe: Path) -> None:
     resolved = resolve(recipe=read_recipe(recipe))
     assert resolved.skipped == ()
     assert f"examples/{recipe.name}" in recipe.read_text()
+
+
+@pytest.mark.parametrize("page", ["ganctl/README.md", "plugins/README.md"])
+def test_what_is_generated_says_what_the_code_says(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from cogapp import Cog
+
+    code = Cog().main(["cog", "--check", "--diff", "-I", str(ROOT / "tests"), str(ROOT / page)])
+    command = "python -m cogapp -r -I tests ganctl/README.md plugins/README.md"
+    assert code == 0, f"{capsys.readouterr().out}\n{command} writes it anew"

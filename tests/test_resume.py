@@ -291,7 +291,7 @@ def test_awkward_images_leave_nothing_outside_the_run_and_the_cache(cli: Cli) ->
 
 
 def test_a_run_folder_of_the_first_format_still_loads(cli: Cli) -> None:
-    golden = Path(__file__).with_name("golden")
+    golden = Path(__file__).with_name("golden") / "run"
     shutil.copytree(golden, "r")
     for arguments in (["sample", "r"], ["video", "r"], ["compare", "r"], ["export", "r", "--checkpoint", "best"]):
         assert cli(*arguments).code == 0, arguments

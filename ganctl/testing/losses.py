@@ -23,6 +23,10 @@ def loss_checks(plugin: type[Loss], architecture: type[Architecture] | None = No
     One that reads what only its own discriminator says (``aux``) is checked with the discriminator of *architecture*.
     """
     yield from option_checks(plugin)
+    made_for = None
+    if architecture is not None:
+        keys = {f"arch.{option}": option for option in architecture.model_fields}
+        made_for = architecture.model_validate({keys[key]: v for key, v in plugin.recipe.items() if key in keys})
     for name, check in {
         "terms-are-finite-scalars": _terms_are_finite,
         "terms-reach-both-networks": _terms_reach_both,
@@ -34,7 +38,7 @@ def loss_checks(plugin: type[Loss], architecture: type[Architecture] | None = No
         "discriminator-learns-to-part-real-from-fake": _discriminator_learns,
         "generator-raises-the-logits-of-its-fakes": _generator_raises_logits,
     }.items():
-        yield Check(name, partial(check, plugin, architecture))
+        yield Check(name, partial(check, plugin, made_for))
 
 
 class _Linear(nn.Module):
@@ -57,7 +61,7 @@ class _Game:
     The generator's only parameter is a *shift* of all its fakes.
     """
 
-    def __init__(self, architecture: type[Architecture] | None = None, patches: int = 1, count: int = COUNT) -> None:
+    def __init__(self, architecture: Architecture | None = None, patches: int = 1, count: int = COUNT) -> None:
         torch.manual_seed(0)
         self.discriminator: nn.Module = _Linear(patches)
         self.shape, self.count = (1, 2, 2), count
@@ -107,27 +111,27 @@ class _Game:
         return float(real.logits.mean() - fake.logits.mean())
 
 
-def _discriminator(architecture: type[Architecture]) -> tuple[nn.Module, int]:
+def _discriminator(architecture: Architecture) -> tuple[nn.Module, int]:
     """Return the discriminator of the smallest images that *architecture* builds, and their side."""
     for size in (16, 32, 64, 128):
         try:
-            networks = architecture().build(DataSpec(size=size, channels=3, classes=("one", "other")))
+            networks = architecture.build(DataSpec(size=size, channels=3, classes=("one", "other")))
         except GanctlError:
             continue
         return networks.discriminator, size
-    raise AssertionError(f"{architecture.__name__} builds no size up to 128 px")
+    raise AssertionError(f"{type(architecture).__name__} builds no size up to 128 px")
 
 
 def _total(terms: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([*terms.values()]).sum()
 
 
-def _terms_are_finite(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _terms_are_finite(plugin: type[Loss], architecture: Architecture | None) -> None:
     for name, term in _Game(architecture).terms(plugin()).items():
         assert term.isfinite(), f"{name} is {float(term)} at small logits; look for logarithms of 0 and divisions by 0"
 
 
-def _terms_reach_both(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _terms_reach_both(plugin: type[Loss], architecture: Architecture | None) -> None:
     game, loss = _Game(architecture), plugin()
     for whose, terms, parameters in (
         ("discriminator_loss", game.d_terms(loss), [*game.discriminator.parameters()]),
@@ -141,7 +145,7 @@ def _terms_reach_both(plugin: type[Loss], architecture: type[Architecture] | Non
         )
 
 
-def _extremes_stay_finite(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _extremes_stay_finite(plugin: type[Loss], architecture: Architecture | None) -> None:
     for scale in (1e2, 1e4, -1e4):
         game, loss = _Game(architecture), plugin()
         game.scale = scale
@@ -166,7 +170,7 @@ def _extremes_stay_finite(plugin: type[Loss], architecture: type[Architecture] |
             )
 
 
-def _terms_are_means(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _terms_are_means(plugin: type[Loss], architecture: Architecture | None) -> None:
     game, loss = _Game(architecture), plugin()
     once = game.terms(loss)
     game.repeats = 2
@@ -179,7 +183,7 @@ def _terms_are_means(plugin: type[Loss], architecture: type[Architecture] | None
         )
 
 
-def _patches_are_averaged(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _patches_are_averaged(plugin: type[Loss], architecture: Architecture | None) -> None:
     if architecture is not None:
         return
     # A penalty is on what images do to all of an image's logits, and so depends on how many there are.
@@ -192,7 +196,7 @@ def _patches_are_averaged(plugin: type[Loss], architecture: type[Architecture] |
         )
 
 
-def _same_seed_same_terms(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _same_seed_same_terms(plugin: type[Loss], architecture: Architecture | None) -> None:
     loss = plugin()
     first: dict[str, Tensor] = {}
     for number in range(3):
@@ -205,7 +209,7 @@ def _same_seed_same_terms(plugin: type[Loss], architecture: type[Architecture] |
             )
 
 
-def _options_work_at_their_bounds(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _options_work_at_their_bounds(plugin: type[Loss], architecture: Architecture | None) -> None:
     for name, loss in at_bounds(plugin):
         game = _Game(architecture)
         try:
@@ -222,7 +226,7 @@ def _options_work_at_their_bounds(plugin: type[Loss], architecture: type[Archite
             assert term.isfinite(), f"with {name}, which its bounds allow, {term_name} is {float(term)}"
 
 
-def _discriminator_learns(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _discriminator_learns(plugin: type[Loss], architecture: Architecture | None) -> None:
     game, loss = _Game(architecture), plugin()
     optimiser = torch.optim.Adam(game.discriminator.parameters(), lr=0.01 if architecture is None else 1e-3)
     before = game.gap()
@@ -237,7 +241,7 @@ def _discriminator_learns(plugin: type[Loss], architecture: type[Architecture] |
     assert game.gap() > before, "20 steps of the discriminator do not part real logits from fake ones; check the signs"
 
 
-def _generator_raises_logits(plugin: type[Loss], architecture: type[Architecture] | None) -> None:
+def _generator_raises_logits(plugin: type[Loss], architecture: Architecture | None) -> None:
     real, fake = _Game(architecture).batches(detached=False)
     total = _total(named("loss_g", plugin().generator_loss(fake, real)))
     (gradient,) = torch.autograd.grad(total, fake.logits, allow_unused=True)
