@@ -1,0 +1,1 @@
+"""R3GAN for ganctl (Huang et al. 2024, arXiv:2501.05441)."""
