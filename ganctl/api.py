@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,7 +89,7 @@ class Judgement(NamedTuple):
     class_logits: Tensor | None = None
     """(N, K), an auxiliary classifier's."""
     aux: Mapping[str, Tensor] = MappingProxyType({})
-    """(N, ...), whatever else a loss may want."""
+    """(N, ...), whatever else a loss may want. A mapping that computes them when they are read costs others nothing."""
 
 
 class Architecture(Plugin):
@@ -106,14 +106,25 @@ class Architecture(Plugin):
         return ()
 
 
-class _Returned(dict[str, "Tensor"]):
+class _Returned(Mapping[str, "Tensor"]):
     """What a discriminator returns besides logits. Asking for more refuses the pair of plugins."""
 
-    def __missing__(self, name: str) -> Tensor:
-        raise GanctlError(
-            f"the loss reads {name!r}, which this discriminator does not return; choose the architecture that the loss "
-            "was made for, or another loss"
-        )
+    def __init__(self, aux: Mapping[str, Tensor]) -> None:
+        self._aux = aux
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._aux:
+            raise GanctlError(
+                f"the loss reads {name!r}, which this discriminator does not return; choose the architecture that the "
+                "loss was made for, or another loss"
+            )
+        return self._aux[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._aux)
+
+    def __len__(self) -> int:
+        return len(self._aux)
 
 
 class Batch:

@@ -73,6 +73,15 @@ def _first(architecture: Architecture, classes: tuple[str, ...] = ()) -> tuple[N
     raise AssertionError(f"build() refuses every one of {SIZES} px: {refusals[-1]}; allow one")
 
 
+@torch.no_grad()
+def _settled(architecture: Architecture) -> Networks:
+    """Build networks whose running statistics are those of a few training steps."""
+    networks, _ = _first(architecture)
+    for _ in range(8):
+        networks.discriminator(networks.generator(_points(architecture, 8), None), None)
+    return networks
+
+
 def _points(plugin: Architecture, count: int = 4) -> Tensor:
     return latents(0, count, plugin.latent_dim)
 
@@ -125,8 +134,8 @@ def _options_work_at_their_bounds(plugin: type[Architecture]) -> None:
         try:
             with device:
                 networks, spec = _first(architecture, CLASSES if conditional else ())
-                labels = torch.tensor([0, 1, 0]) if conditional else None
-                _fits(networks, torch.zeros(3, architecture.latent_dim), spec, labels)
+            labels = torch.tensor([0, 1, 0], device=device) if conditional else None
+            _fits(networks, torch.zeros(3, architecture.latent_dim, device=device), spec, labels)
         except GanctlError:
             continue
         except NotImplementedError:
@@ -279,7 +288,7 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _channels_last_is_close(plugin: type[Architecture]) -> None:
-    (generator, discriminator), _ = _first(plugin())
+    generator, discriminator = _settled(plugin())
     points = _points(plugin())
     with torch.no_grad():
         images = generator.eval()(points, None)
@@ -294,7 +303,7 @@ def _channels_last_is_close(plugin: type[Architecture]) -> None:
 
 
 def _bf16_is_close(plugin: type[Architecture]) -> None:
-    (generator, discriminator), _ = _first(plugin())
+    generator, discriminator = _settled(plugin())
     points = _points(plugin())
     with torch.no_grad():
         images = generator.eval()(points, None)
