@@ -113,7 +113,8 @@ class _Returned(Mapping[str, "Tensor"]):
         self._aux = aux
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._aux:
+        # Not `in` the mapping itself, which would compute what it looks for.
+        if name not in tuple(self._aux):
             raise GanctlError(
                 f"the loss reads {name!r}, which this discriminator does not return; choose the architecture that the "
                 "loss was made for, or another loss"
@@ -281,10 +282,12 @@ class Record(NamedTuple):
     """Names it in messages, and for ``read``."""
     label: int = 0
     """Its class's place in ``Description.classes``; 0 where there are none."""
+    image: bytes | Image | None = None
+    """What ``read`` is to return, where that is in hand already."""
 
 
 class Dataset(Plugin):
-    """A source of images, read once, one by one and in parallel, into ganctl's packed form.
+    """A source of images, read once and in parallel into ganctl's packed form: one by one, or in order.
 
     An instance is sent to other processes by pickling its options, so ``records`` and ``read`` must depend on them
     alone. ``describe`` is called often and by light commands: keep it quick, offline and free of torch.
@@ -297,8 +300,12 @@ class Dataset(Plugin):
     def prepare(self, progress: Progress) -> None:
         """Fetch what ``records`` and ``read`` need, once; nothing by default."""
 
-    def records(self) -> Sequence[Record]:
-        """List the images in a fixed order, without decoding any."""
+    def records(self) -> Sequence[Record] | Iterator[Record]:
+        """List the images in a fixed order, without decoding any.
+
+        Where they can only be had in order, yield each with its ``image``; how many there are, nobody has to know.
+        They are then decoded in threads, as they come, and no more than a few are held at a time.
+        """
         raise NotImplementedError
 
     def ignored(self) -> Mapping[str, int]:
@@ -306,8 +313,13 @@ class Dataset(Plugin):
         return {}
 
     def read(self, record: Record, size: int) -> bytes | Image:
-        """Return one image, as an encoded file's bytes or decoded. *size* is the side it will have, as a hint."""
-        raise NotImplementedError
+        """Return one image, as an encoded file's bytes or decoded. *size* is the side it will have, as a hint.
+
+        By default that is the record's own. Raise :class:`GanctlError` or OSError for a broken one.
+        """
+        if record.image is None:
+            raise NotImplementedError
+        return record.image
 
     def fingerprint(self) -> str:
         """Return a text that changes when the images do, which makes ganctl pack them again.

@@ -58,8 +58,22 @@ def load_data(settings: Settings, progress: Progress) -> Packed:
     return pack(settings.dataset, name, target(settings), on_error=settings.data.on_error, progress=progress)
 
 
+class Parts(NamedTuple):
+    """What a trainer is made of."""
+
+    settings: Settings
+    batches: Batches
+    device: torch.device
+    precision: torch.dtype
+
+
 def assemble(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambda _: None) -> Trainer:
-    """Build the trainer of *layers* on *packed*, and *tell* what was chosen for the user, and why.
+    """Build the trainer of *layers* on *packed*, as :func:`parts` describes."""
+    return Trainer(*parts(layers, packed, tell))
+
+
+def parts(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambda _: None) -> Parts:
+    """Return what the trainer of *layers* on *packed* is made of, and *tell* what was chosen for the user, and why.
 
     Raise :class:`GanctlError` for what cannot be trained.
     """
@@ -87,7 +101,7 @@ def assemble(layers: Layers, packed: Packed, tell: Callable[[str], None] = lambd
         chosen=rows,
         hold=devices.has_room(device, packed.images.nbytes),
     )
-    return Trainer(settings, batches, device, chosen.dtype)
+    return Parts(settings, batches, device, chosen.dtype)
 
 
 def config_text(trainer: Trainer, packed: Packed) -> str:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -198,26 +198,26 @@ def _disk(folder: Path) -> float:
         return len(data) / _seconds(partial(write, Path(name, "file"))) / 1e6
 
 
-def _decode(dataset: Dataset, form: Target, start: int, records: Sequence[Record]) -> float:
-    """Decode *records*, and return for how many seconds a core was busy with it."""
-    busy = time.process_time()
+def _decode(dataset: Dataset, form: Target, start: int, records: Sequence[Record]) -> tuple[int, float]:
+    """Decode *records*, and return how many there are, and for how many seconds a core was busy with it."""
+    busy = time.thread_time()
     for record in records:
         try:
             decode(fetch(dataset, record, form.size), form)
         except BrokenImage:
             continue
-    return time.process_time() - busy
+    return len(records), time.thread_time() - busy
 
 
 def _pack(dataset: Dataset, form: Target) -> Stage:
-    records = dataset.records()[:RECORDS]
+    records = dataset.records()
+    some = islice(records, RECORDS) if isinstance(records, Iterator) else records[:RECORDS]
     begun = time.perf_counter()
     task = partial(_decode, dataset, form)
-    busy = in_parallel(task, records, chunk=64, workers=None, progress=lambda *_: None)
+    done = in_parallel(task, some, chunk=64, workers=None, progress=lambda *_: None)
     seconds = time.perf_counter() - begun
-    return Stage(
-        "pack", len(records) / seconds, "images/s", cores() * len(records) / sum(busy), f"{cores()} cores, decoding"
-    )
+    images, busy = map(sum, zip(*done, strict=True))
+    return Stage("pack", images / seconds, "images/s", cores() * images / busy, f"{cores()} cores, decoding")
 
 
 def _batch(packed: Packed, images: int, seconds: float, ceilings: Ceilings) -> Stage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
+from typer.models import OptionInfo
 
+from ganctl import complete as offers
 from ganctl.errors import GanctlError, plain
 
 if TYPE_CHECKING:
@@ -34,31 +37,40 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def flag(names: str, metavar: str, help: str) -> typer.models.OptionInfo:
-    """Return an option that is a short form of a setting."""
-    option: typer.models.OptionInfo = typer.Option(names, metavar=metavar, help=help)
+def flag(names: str, metavar: str, help: str, offer: Callable[..., list[offers.Offer]] | None = None) -> OptionInfo:
+    """Return an option that is a short form of a setting; *offer* says what the shell offers as its value."""
+    option: OptionInfo = typer.Option(names, metavar=metavar, help=help, autocompletion=offer)
     return option
 
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-RunOrFile = Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or an exported .safetensors file.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=offers.runs)]
+RunOrFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN|FILE", help="A run folder, or an exported .safetensors file.", autocompletion=offers.weights
+    ),
+]
 Source = Annotated[
     str | None,
-    typer.Option("--data", metavar="SOURCE", help="A folder or zip of images, or a data set. [default: faces]"),
+    flag("--data", "SOURCE", "A folder or zip of images, or a data set. [default: faces]", offers.data_sets),
 ]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the images. [default: 64]")]
-Arch = Annotated[str | None, flag("--arch", "NAME", "The architecture. [default: dcgan]")]
-LossName = Annotated[str | None, flag("--loss", "NAME", "The loss. [default: bce]")]
+Arch = Annotated[str | None, flag("--arch", "NAME", "The architecture. [default: dcgan]", offers.architectures)]
+LossName = Annotated[str | None, flag("--loss", "NAME", "The loss. [default: bce]", offers.losses)]
 BatchSize = Annotated[int | None, flag("--batch-size", "N", "Real images per step. [default: 64]")]
-Device = Annotated[str | None, flag("--device", "NAME", "auto, cpu, cuda, cuda:1 or mps. [default: auto]")]
-PrecisionName = Annotated[str | None, flag("--precision", "NAME", "auto, fp32, bf16 or fp16. [default: auto]")]
+Device = Annotated[
+    str | None, flag("--device", "NAME", "auto, cpu, cuda, cuda:1 or mps. [default: auto]", offers.devices)
+]
+PrecisionName = Annotated[
+    str | None, flag("--precision", "NAME", "auto, fp32, bf16 or fp16. [default: auto]", offers.precisions)
+]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: --dry-run lists them; `ganctl show NAME`."),
+    flag("--set", "KEY=VALUE", "Any other setting: --dry-run lists them; `ganctl show NAME`.", offers.settings),
 ]
 Recipe = Annotated[
     Path | None,
-    typer.Option("--recipe", metavar="FILE", help="A TOML file of settings; a run's config.toml repeats it."),
+    flag("--recipe", "FILE", "A TOML file of settings; a run's config.toml repeats it.", offers.recipes),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
 Seed = Annotated[
@@ -112,6 +124,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             sys.excepthook(type(error), error, error.__traceback__)
             print(f"ganctl: this is a bug in {owner_of(error)}; please report it with the lines above", file=sys.stderr)
             code = 1
+        finally:
+            offers.remember()
         raise SystemExit(code)
 
     return wrapper
@@ -140,11 +154,9 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 def display(quiet: bool = False, preview: bool = False) -> Display:
     """Return what shows a command's work."""
-    from rich.console import Console
+    from ganctl.display import display
 
-    from ganctl.display import Display
-
-    return Display(Console(highlight=False, markup=False, emoji=False), quiet, preview)
+    return display(quiet, preview)
 
 
 def _version(wanted: bool) -> None:
@@ -180,14 +192,16 @@ def train(
     precision: PrecisionName = None,
     recipe: Recipe = None,
     sets: Sets = None,
-    init: Annotated[str | None, flag("--init", "RUN|FILE", "Start from the weights of a run or a file.")] = None,
+    init: Annotated[
+        str | None, flag("--init", "RUN|FILE", "Start from the weights of a run or a file.", offers.weights)
+    ] = None,
     out: Annotated[Path | None, flag("--out", "RUN", "The run folder to make. [default: run, then run-2, ...]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder that --out names.")] = False,
     eval_every: Annotated[
         int | None, flag("--eval-every", "N", "Epochs per evaluation by metrics. [default: none]")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show the newest samples in the terminal.")] = False,
-    log: Annotated[str | None, flag("--log", "tensorboard", "Write for TensorBoard, too.")] = None,
+    log: Annotated[str | None, flag("--log", "tensorboard", "Write for TensorBoard, too.", offers.logs)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings, networks and cost; train nothing.")
     ] = False,
@@ -313,7 +327,9 @@ def walk(
 def export(
     run: RunFolder,
     output: Annotated[Path | None, flag("-o", "FILE", "Where to. [default: RUN/generator.safetensors]")] = None,
-    checkpoint: Annotated[str, flag("--checkpoint", "best|last|STEP", "Which checkpoint.")] = "last",
+    checkpoint: Annotated[
+        str, flag("--checkpoint", "best|last|STEP", "Which checkpoint.", offers.checkpoints)
+    ] = "last",
     ema: Annotated[bool | None, typer.Option("--ema/--no-ema", help="Averaged weights, or last ones.")] = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -329,7 +345,10 @@ def export(
 @app.command()
 @guarded
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder, or several to compare.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="A run folder, or several to compare.", autocompletion=offers.runs),
+    ],
     epoch: Annotated[int | None, flag("--epoch", "N", "Draw what happened within this epoch, and its images.")] = None,
     output: Annotated[Path | None, flag("-o", "FOLDER", "Where to. [default: RUN/plots, or plots for several]")] = None,
     form: Annotated[Figures | None, flag("--format", "png|svg", "Which files. [default: both]")] = None,
@@ -356,7 +375,10 @@ def plot(
 @app.command()
 @guarded
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder, or several, or folders of them.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="A run folder, or several, or folders of them.", autocompletion=offers.runs),
+    ],
     output: Annotated[
         Path | None, flag("-o", "FILE", "Where to. [default: RUN/report.html, or report.html for several]")
     ] = None,
@@ -372,7 +394,12 @@ def report(
 @app.command()
 @guarded
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="What to try; examples/sweeps/ has some.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SWEEP.toml", help="What to try; examples/sweeps/ has some.", autocompletion=offers.recipes
+        ),
+    ],
     out: Annotated[
         Path | None, flag("--out", "FOLDER", "The folder of the trials' run folders. [default: SWEEP]")
     ] = None,
@@ -403,7 +430,10 @@ def part_of_a_sweep(prepare: Callable[[], None], task: Callable[[Display], int])
 @app.command()
 @guarded
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of them.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run folders, or folders of them.", autocompletion=offers.runs),
+    ],
     json: Annotated[bool, typer.Option("--json", help="As JSON: a list of objects, one a run.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV: a row a run.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table: a column a run.")] = False,
@@ -440,13 +470,19 @@ def compare(
 @guarded
 def evaluate(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|FILE|FOLDER", help="A run, exported weights, or a folder of images.")
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE|FOLDER",
+            help="A run, exported weights, or a folder of images.",
+            autocompletion=offers.weights,
+        ),
     ],
     data: Annotated[
-        str | None, flag("--data", "SOURCE", "The real images. [default: those that the run was trained on]")
+        str | None,
+        flag("--data", "SOURCE", "The real images. [default: those that the run was trained on]", offers.data_sets),
     ] = None,
     metrics: Annotated[
-        list[str] | None, typer.Option("--metric", metavar="NAME", help="May be repeated. [default: the run's]")
+        list[str] | None, flag("--metric", "NAME", "May be repeated. [default: the run's]", offers.metrics)
     ] = None,
     images: Annotated[
         int | None, flag("--images", "N", "Generated images. [default: 2000, or all that are in the folder]")
@@ -475,7 +511,9 @@ def probe(
     run: RunFolder,
     layer: Annotated[str | None, flag("--layer", "NAME", "This layer alone. [default: each, and all together]")] = None,
     images: Annotated[int, typer.Option(min=10, max=100_000, metavar="N", help="How many, and as many fakes.")] = 2000,
-    data: Annotated[str | None, flag("--data", "SOURCE", "The real images. [default: those of the run]")] = None,
+    data: Annotated[
+        str | None, flag("--data", "SOURCE", "The real images. [default: those of the run]", offers.data_sets)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Of what is drawn and held out.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -524,7 +562,8 @@ def bench(
 @guarded
 def plugins(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|KIND:NAME]...", help="Only these plugins.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME|KIND:NAME]...", help="Only these plugins.", autocompletion=offers.plugins),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Load and test each.")] = False,
 ) -> None:
@@ -561,7 +600,9 @@ def new(
 
 @app.command()
 @guarded
-def show(name: Annotated[str, typer.Argument(metavar="NAME|KIND:NAME", help="A plugin.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|KIND:NAME", help="A plugin.", autocompletion=offers.plugins)],
+) -> None:
     """Show a plugin's documentation and options."""
     from ganctl.commands import looking
 
@@ -572,7 +613,12 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|KIND:NAME", help="A p
 @data_app.command("check")
 @guarded
 def data_check(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder or zip of images, or a data set's name.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A folder or zip of images, or a data set's name.", autocompletion=offers.data_sets
+        ),
+    ],
     output: Annotated[
         Path | None, flag("-o", "GRID.png", "Write a sheet of the images as the networks see them.")
     ] = None,
@@ -636,6 +682,7 @@ def _finish(number: int) -> None:
 
 def main() -> None:
     """Run ganctl."""
+    offers.prepare(os.environ)
     app()
 
 

@@ -69,10 +69,18 @@ class DataSettings(Table):
         return value
 
 
+OPTIMISERS = ["adam", "adamw", "rmsprop", "sgd", "adadelta", "adafactor", "adagrad", "adamax", "asgd", "nadam", "radam"]
+"""Those that shells offer, of the many that there may be."""
+
+
 class OptimiserSettings(Table):
     """One network's optimiser."""
 
-    name: str = Field(default="adam", description="one of torch.optim's, by name: adam, adamw, rmsprop, sgd, ...")
+    name: str = Field(
+        default="adam",
+        description="one of torch.optim's, by name: adam, adamw, rmsprop, sgd, ...",
+        examples=OPTIMISERS,
+    )
     lr: float = Field(default=2e-4, gt=0, le=10, description="learning rate")
     betas: tuple[float, float] = Field(default=(0.5, 0.999), description="decay of Adam's two running means")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay")
@@ -143,7 +151,11 @@ class TrainSettings(Table):
     d_steps: int = Field(default=1, ge=1, le=1000, description="discriminator steps per generator step")
     joint: bool = Field(default=False, description="judge real and fake in one pass, which changes batch normalisation")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps; auto: a GPU if there is one")
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, cuda, cuda:1 or mps; auto: a GPU if there is one",
+        examples=["cpu", "cuda", "mps"],
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="of the networks' arithmetic; auto: bf16 where that is faster, by a probe on a CPU"
     )

@@ -1,10 +1,11 @@
-"""All that is shown: rich on a terminal, plain lines elsewhere, nothing when quiet."""
+"""All that is shown: rich on a terminal and in notebooks, plain lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
@@ -49,6 +50,11 @@ def clock(seconds: float) -> str:
 def figures_line(figures: Mapping[str, float]) -> str:
     """Return losses, scores and speed in one line of fixed width."""
     return "  ".join(f"{label} {figures[key]:{form}}" for key, label, form in FIGURES if key in figures)
+
+
+def display(quiet: bool = False, preview: bool = False) -> Display:
+    """Return what shows a command's work on the terminal, or in the notebook, that there is."""
+    return Display(Console(highlight=False, markup=False, emoji=False), quiet, preview)
 
 
 class Display:
@@ -115,9 +121,10 @@ class Display:
         """Prepare to show a training of so many steps; *peek* gives the running means of the figures."""
         self._end_stage()
         self._epochs = epochs
-        if self._preview and not self._live:
+        notebook = self._console.is_jupyter and not self._quiet
+        if self._preview and not self._live and not notebook:
             self.note("--preview shows samples on a terminal only", "yellow")
-        if self._live:
+        if self._live or notebook:
             self._training = _TrainingView(self._console, epochs, steps, steps_per_epoch, done, peek)
 
     def aside(self, what: str, done: int, total: int | None) -> None:
@@ -147,8 +154,8 @@ class Display:
             self._training.update(report)
 
     def sheet(self, sheet: Image) -> None:
-        """Show a sample sheet, where that is wanted."""
-        if self._preview and self._training:
+        """Show a sample sheet, where that is wanted: in a notebook it is."""
+        if (self._preview or self._console.is_jupyter) and self._training:
             self._training.preview(sheet)
 
     def trained(self) -> None:
@@ -162,6 +169,53 @@ class Display:
         if self._stage:
             self._stage[0].stop()
             self._stage = None
+
+
+class _Screen(Protocol):
+    """Where a view is shown that changes."""
+
+    def start(self) -> None: ...
+
+    def update(self, view: RenderableType, *, refresh: bool = False) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class _Cell:
+    """A view, and a sample sheet, below a notebook's cell. rich's own would need ipywidgets, and outlives no saving."""
+
+    def __init__(self, view: RenderableType) -> None:
+        from IPython.display import display  # which is there, or there would be no notebook
+
+        self._display: Callable[..., Any] = display
+        self._first = view
+        self._view: Any = None
+        self._sheet: Any = None
+
+    def start(self) -> None:
+        self._view = self._display(self._html(self._first), display_id=True)
+
+    def update(self, view: RenderableType, *, refresh: bool = False) -> None:
+        self._view.update(self._html(view))
+
+    def sheet(self, sheet: Image) -> None:
+        """Show *sheet* in place of the one before."""
+        if self._sheet:
+            self._sheet.update(sheet)
+        else:
+            self._sheet = self._display(sheet, display_id=True)
+
+    def stop(self) -> None:
+        """Leave what was shown last: it is what a saved notebook shows."""
+
+    @staticmethod
+    def _html(view: RenderableType) -> Any:
+        from IPython.display import HTML
+
+        console = Console(file=io.StringIO(), record=True, width=100, force_terminal=True, force_jupyter=False)
+        console.print(view)
+        form = "<pre style='line-height: normal; font-family: monospace'>{code}</pre>"
+        return HTML(console.export_html(inline_styles=True, code_format=form))  # type: ignore[no-untyped-call]
 
 
 class _TrainingView:
@@ -189,7 +243,8 @@ class _TrainingView:
         self._sheet: Image | None = None
         self._drawn: tuple[ConsoleDimensions, Segments] | None = None
         self._began: tuple[float, int] | None = None
-        self._live = Live(self._view(), console=console, transient=True, refresh_per_second=4)
+        self._cell = _Cell(self._view()) if console.is_jupyter else None
+        self._live: _Screen = self._cell or Live(self._view(), console=console, transient=True, refresh_per_second=4)
         self._live.start()
 
     def _view(self) -> RenderableType:
@@ -212,6 +267,9 @@ class _TrainingView:
 
     def preview(self, sheet: Image) -> None:
         """Show *sheet* from now on."""
+        if self._cell:
+            self._cell.sheet(sheet)
+            return
         self._sheet, self._drawn = sheet, None
         self._live.update(self._view(), refresh=True)
 
@@ -235,6 +293,8 @@ class _TrainingView:
         if self._stage is None:
             self._stage = self._bars.add_task(what, total=total)
         self._bars.update(self._stage, completed=done, total=total, description=what)
+        if self._cell:  # which no thread refreshes
+            self._cell.update(self._view())
         if total is not None and done >= total:
             self._bars.remove_task(self._stage)
             self._stage = None

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from ganctl.errors import GanctlError, PluginError, did_you_mean, plain
@@ -132,10 +133,11 @@ def _complaint(kind: Kind, plugin: object) -> str:
 
 
 def _line_of(error: BaseException) -> str:
-    """Return where an import failed: the last line that is neither ours nor the import machinery's."""
+    """Return where an import failed: the last line that is not the import machinery's, and not ours if others are."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = [
         f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename and f.filename != __file__
     ]
+    frames = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)] or frames
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

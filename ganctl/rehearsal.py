@@ -63,7 +63,7 @@ def rehearse(settings: Settings, device: torch.device, precision: torch.dtype) -
         if idle:
             raise GanctlError(
                 f"nothing trains {', '.join(sorted(idle)[:3])}; choose a loss that uses what it is for, "
-                "or options of the architecture that leave it out (such as arch.conditioning=none)"
+                f"or options that leave it out, which ganctl show {settings.entries['arch'].name} lists"
             )
     except GanctlError as error:
         raise GanctlError(f"{pair}: {error}") from error

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ganctl import files
-from ganctl.data.cache import cache_folder, unwritable
+from ganctl.data.cache import cache_folder
 
 _FORMAT = 1
 """Counts up when ganctl computes the same in another way."""
@@ -23,7 +24,7 @@ _FORMAT = 1
 def remembered(key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return what *make* returned when it was last asked for *key*, which is of plain types; else ask it.
 
-    Raise :class:`GanctlError` where the cache folder cannot be written to.
+    Where the cache folder cannot be written to, it will be asked again next time.
     """
     text = json.dumps({"format": _FORMAT} | dict(key), sort_keys=True)
     path = cache_folder() / "remembered" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
@@ -31,13 +32,11 @@ def remembered(key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]])
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError):  # there is none, or somebody changed it
         tensors = {name: tensor.contiguous() for name, tensor in make().items()}
-    try:
+    with suppress(OSError, files.CannotWrite):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
-    with files.replacing(path) as temporary:
-        # Not save_file, which makes files that only their owner may read.
-        temporary.write_bytes(safetensors.torch.save(tensors))
+        with files.replacing(path) as temporary:
+            # Not save_file, which makes files that only their owner may read.
+            temporary.write_bytes(safetensors.torch.save(tensors))
     return tensors
 
 

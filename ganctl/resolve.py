@@ -353,6 +353,17 @@ def options(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
         )
 
 
+def choices(field: FieldInfo) -> list[str]:
+    """Return the values that a field may have, its default first; where these are many, its default and examples.
+
+    They are as one would write them after ``--set KEY=``; a default of None, which nobody can write, is left out.
+    """
+    found = [] if field.is_required() or field.default is None else [field.default]
+    for kind in alternatives(field.annotation):
+        found += get_args(kind) if get_origin(kind) is Literal else [True, False] if kind is bool else []
+    return list(dict.fromkeys(map(_shown, [*found, *(field.examples or ())])))
+
+
 def alternatives(annotation: Any) -> list[Any]:
     """Return the types that a field may have, None apart."""
     parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,8 +48,14 @@ class Asked:
 
 @contextmanager
 def listening() -> Iterator[Asked]:
-    """Note signals instead of dying of them, while the block runs; one that was ignored, as by nohup, still is."""
+    """Note signals instead of dying of them, while the block runs; one that was ignored, as by nohup, still is.
+
+    Python lets the main thread alone do so: in another, nothing is noted.
+    """
     asked = Asked()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
     handlers = {"SIGINT": asked.to_end, "SIGTERM": asked.to_end, "SIGHUP": asked.to_end, "SIGUSR1": asked.to_save}
     known = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
     ignored = {number for number in known if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN}

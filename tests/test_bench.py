@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Result
+from PIL import Image
 
 from ganctl import bench
+from ganctl.api import Dataset, Record
+from ganctl.data.decode import Target
 
 Cli = Callable[..., Result]
 STAGES = ["pack", "batch", "step", "sample", "evaluate", "checkpoint", "video"]
@@ -58,6 +62,22 @@ def test_the_table_says_which_machine_networks_and_limits(cli: Cli, pictures: Pa
     for words in ("resnet with hinge, 16 px, batch 8, fp32", "GFLOP/s", "GB/s", "of its limit", *STAGES):
         assert words in result.out
     assert not Path("run").exists()
+
+
+class Endless(Dataset):
+    """Grey squares that come in order and never end."""
+
+    api_version = 1
+
+    def records(self) -> Iterator[Record]:
+        for number in itertools.count():
+            yield Record(str(number), image=Image.new("L", (8, 8), number % 256))
+
+
+def test_a_stream_is_measured_without_reading_it_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "RECORDS", 300)
+    stage = bench._pack(Endless(), Target(8, 1))
+    assert 0 < stage.rate < float("inf") and 0 < stage.limit < float("inf")
 
 
 def test_wrong_settings_are_refused_as_in_training(cli: Cli, pictures: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -574,6 +574,36 @@ class Squares(Dataset):
         return Image.new("RGB", (size, size), ("#222", "#ddd")[record.label])
 
 
+class InOrder(Dataset):
+    """It can only be read in order, and nobody knows how long it is."""
+
+    api_version = 1
+
+    def describe(self) -> Description:
+        return Description(None, classes=("dark", "light"))
+
+    def records(self) -> Iterator[Record]:
+        for number in range(4):
+            yield Record(f"square-{number}", number % 2, Image.new("L", (8, 8), 200 * (number % 2)))
+
+
+class Empty(InOrder):
+    """It forgets the images."""
+
+    def records(self) -> Iterator[Record]:
+        yield from (Record(f"square-{number}") for number in range(4))
+
+
+class Reused(InOrder):
+    """It yields one picture that it changes."""
+
+    def records(self) -> Iterator[Record]:
+        picture = Image.new("L", (8, 8))
+        for number in range(4):
+            picture.paste(60 * number, (0, 0, 8, 8))
+            yield Record(f"square-{number}", number % 2, picture)
+
+
 class Miscounted(Squares):
     """It counts what is not there."""
 
@@ -629,8 +659,9 @@ class Stateful(Squares):
         return type(self), ()
 
 
-def test_the_least_data_set_that_conforms_passes() -> None:
-    assert failures(dataset_checks(Squares)) == {}
+@pytest.mark.parametrize("plugin", [Squares, InOrder])
+def test_the_least_data_sets_that_conform_pass(plugin: type[Dataset]) -> None:
+    assert failures(dataset_checks(plugin)) == {}
 
 
 @pytest.mark.parametrize(
@@ -638,9 +669,11 @@ def test_the_least_data_set_that_conforms_passes() -> None:
     [
         (Miscounted, "records-are-as-described"),
         (Unclassed, "records-are-as-described"),
+        (Empty, "records-are-as-described"),
         (Twins, "records-are-as-described"),
         (Shuffled, "records-are-as-described"),
         (Changing, "images-can-be-read"),
+        (Reused, "images-can-be-read"),
         (Rewritten, "describes-itself"),
         (Stateful, "reads-the-same-elsewhere"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -9,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -434,6 +437,176 @@ def test_inspection_of_nothing_but_broken_images() -> None:
     assert len(found.broken) == found.count == 3
     assert found.sample.shape == (0, 2, 2, 3)
     assert found.formats == found.ignored == {}
+
+
+class Stream(Numbers):
+    """The same images, which come in order, as bytes and as pictures by turns, and nobody knows how many."""
+
+    ends_at: int | None = None
+
+    def describe(self) -> Description:
+        return Description(None, ("even", "odd"))
+
+    def records(self) -> Iterator[Record]:  # type: ignore[override]
+        for n, record in enumerate(super().records()):
+            if n == self.ends_at:
+                raise TimeoutError(110, "Connection timed out")
+            READ.append(n)
+            image = super().read(record, 2)
+            if n % 2 and isinstance(image, Image.Image):
+                image.save(file := io.BytesIO(), "PNG")
+                image = file.getvalue()
+            yield record._replace(image=image)
+
+    def read(self, record: Record, size: int) -> bytes | Image.Image:
+        return Dataset.read(self, record, size)
+
+
+READ: list[int] = []
+"""Numbers of images that streams have yielded in this process."""
+
+
+@pytest.mark.parametrize("count", [2, 17, MANY])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_stream_is_packed_as_the_same_images_in_a_list_are(count: int, workers: int, packs: Path) -> None:
+    broken = (0, 5, count - 1) if count > 5 else ()
+    listed = pack(Numbers(count=count, broken=broken), "listed", SMALL)
+    streamed = pack(Stream(count=count, broken=broken), "streamed", SMALL, workers=workers)
+    assert (streamed.images == listed.images).all()
+    assert (streamed.labels == listed.labels).all()
+    assert streamed.manifest.hash == listed.manifest.hash
+    assert streamed.manifest.broken == listed.manifest.broken
+    assert len({file.stat().st_size for file in packs.glob("*/images.npy")}) == 1
+    assert find(Stream(count=count, broken=broken), "streamed", SMALL)
+
+
+def test_a_stream_says_how_far_it_is_and_how_far_it_goes_if_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    pack(Stream(count=40), "stream", SMALL, progress=lambda *step: seen.append(step))
+    assert seen == [("preparing", 0, None), *(("packing", done, None) for done in (0, 16, 32, 40))]
+    monkeypatch.setattr(Stream, "describe", Numbers.describe)
+    pack(Stream(count=50), "stream", SMALL, progress=lambda *step: seen.append(step))
+    assert seen[-1] == ("packing", 50, 50)
+
+
+def test_of_a_stream_no_more_than_a_few_blocks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on, held = threading.Event(), []
+
+    def decode(source: Any, target: Target) -> Any:
+        may_go_on.wait(20)
+        return module_decode(source, target)
+
+    def records(self: Stream) -> Iterator[Record]:
+        for number, record in enumerate(Numbers.records(self)):
+            held.append(number)
+            if number == 5 * 16 - 1:  # two blocks each for two threads, and the one that is being read
+                may_go_on.set()
+            yield record._replace(image=Image.new("RGB", (2, 2)))
+
+    def taken(what: str, done: int, total: int | None) -> None:
+        assert len(held) - done <= 5 * 16
+
+    module_decode = module.decode
+    monkeypatch.setattr(module, "decode", decode)
+    monkeypatch.setattr(Stream, "records", records)
+    assert pack(Stream(count=MANY), "stream", SMALL, workers=2, progress=taken).manifest.count == MANY
+    assert may_go_on.is_set()
+
+
+def test_a_source_that_fails_midway_is_not_taken_for_a_full_disk(packs: Path) -> None:
+    with pytest.raises(GanctlError, match="^cannot read on after 32 images: Connection timed out$"):
+        pack(Stream(count=MANY, ends_at=40), "stream", SMALL)
+    assert not list(packs.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), ZeroDivisionError])
+def test_a_stream_that_is_stopped_leaves_nothing_and_reads_no_further(packs: Path, error: Any) -> None:
+    def stop(what: str, done: int, total: int | None) -> None:
+        if done:
+            raise error
+
+    READ.clear()
+    threads = threading.active_count()
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        pack(Stream(count=5000), "stream", SMALL, progress=stop, workers=2)
+    assert len(READ) < 200
+    assert not list(packs.iterdir())
+    assert threading.active_count() == threads
+
+
+def test_a_stream_s_bugs_labels_and_full_disks_are_told_as_a_list_s(
+    packs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_pack_chunk", full)
+        with pytest.raises(GanctlError, match=r"cannot write to the cache folder .*No space left"):
+            pack(Stream(), "stream", SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "read", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pack(Stream(), "stream", SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "describe", lambda self: Description(None, ("even",)))
+        with pytest.raises(GanctlError, match="data set 'stream' gives image 1 the label 1"):
+            pack(Stream(), "stream", SMALL)
+    for count, broken in ((0, ()), (1, ()), (3, (0, 2))):
+        with pytest.raises(GanctlError, match=r"needs two images|which leaves too few"):
+            pack(Stream(count=count, broken=broken), "stream", SMALL)
+    assert not list(packs.iterdir())
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
+    before = list(warnings.filters)
+    pack(Stream(count=MANY), "stream", SMALL, workers=4)
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signals_end_a_stream_that_has_stalled(packs: Path, name: str) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "from PIL import Image\n"
+        "from ganctl.api import Dataset, Description, Record\n"
+        "from ganctl.data.decode import Target\n"
+        "from ganctl.data.pack import pack\n"
+        "class Stalled(Dataset):\n"
+        "    def describe(self): return Description(None)\n"
+        "    def fingerprint(self): return ''\n"
+        "    def records(self):\n"
+        "        for n in range(100): yield Record(str(n), image=Image.new('L', (4, 4)))\n"
+        "        print('stalled', flush=True)\n"
+        "        time.sleep(60)\n"
+        "try: pack(Stalled(), 'stalled', Target(2, 3), workers=2)\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"stalled\n"
+    process.send_signal(getattr(signal, name))
+    _, noise = process.communicate(timeout=20)
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[name]
+    assert noise == b""
+    assert not list(packs.iterdir())
+
+
+@pytest.mark.parametrize("count", [20, 24, 300])
+def test_a_stream_is_inspected_as_a_list_is(count: int) -> None:
+    broken = (2, 17)
+    listed, streamed = (
+        inspect(kind(count=count, broken=broken), "numbers", SMALL, lambda *_: None) for kind in (Numbers, Stream)
+    )
+    assert len(streamed.sample) == min(count - sum(n < count for n in broken), 64)
+    if count < 64:
+        assert (streamed.sample == listed.sample).all()
+    shades = streamed.sample[:, 0, 0, 0] + 256 * streamed.sample[:, 0, 0, 1].astype(int)
+    assert shades.min() == 0 and shades.max() > 0.9 * (count - 1)
+    for name in ("count", "classes", "sizes", "smallest", "median", "largest", "modes", "broken", "notes", "ignored"):
+        assert getattr(streamed, name) == getattr(listed, name), name
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -48,7 +48,7 @@ def test_the_plugin_pages_packages_train_and_conform(tmp_path: Path, pictures: P
     assert "best at epoch 1: brightness" in trained.stdout
     drawn = ganctl("train", "--data", "checks", *sets[2:], *small[2:], "--set", "data.count=30", env=environment)
     assert drawn.returncode == 0, drawn.stderr
-    checked = ganctl("plugins", "--check", env=environment)
+    checked = ganctl("plugins", "--check", "bounded", "tiny", "checks", "brightness", env=environment)
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"loss bounded \(ganctl-bounded 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)
     assert re.search(r"architecture tiny \(ganctl-tiny 0\.1\.0\): (\d+) of \1 checks passed", checked.stdout)

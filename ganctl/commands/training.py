@@ -24,18 +24,29 @@ from ganctl.trainer import Trainer
 def train(user: Layer, recipe: Layer, out: Path | None, overwrite: bool, shown: Display) -> int:
     """Train in a new run folder. Return the number of the signal that ended it early, or 0."""
     layers = Layers(user, recipe)
+    packed = load(layers, shown)
+    trainer = assemble(layers, packed, lambda line: shown.note(line, "dim"))
+    load_init(trainer)
+    return begin(trainer, packed, out, overwrite, shown)[0]
+
+
+def load(layers: Layers, shown: Display) -> Packed:
+    """Pack the data of *layers*, or map what is packed already."""
     settings = layers.resolve()
     _check_extras(settings)
     packed = load_data(settings, shown.progress)
     _tell_of_data(packed, shown)
-    trainer = assemble(layers, packed, lambda line: shown.note(line, "dim"))
-    load_init(trainer)
+    return packed
+
+
+def begin(trainer: Trainer, packed: Packed, out: Path | None, overwrite: bool, shown: Display) -> tuple[int, Run]:
+    """Train *trainer* in a new run folder, and return it with the number of the signal that ended it early, or 0."""
     for line in trainer.settings.skipped:
         shown.note(line, style="dim")
-    _hint(settings, shown)
+    _hint(trainer.settings, shown)
     judge = _judge(trainer, packed, shown)
     with make(out, overwrite, config_text(trainer, packed)) as run:
-        return _train(trainer, run, shown, 0, judge)
+        return _train(trainer, run, shown, 0, judge), run
 
 
 def resume(run: Run, user: Layer, shown: Display, anyway: bool = False) -> int:

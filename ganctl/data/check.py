@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -57,6 +57,8 @@ class Inspection:
 
 
 class _Look(NamedTuple):
+    name: str
+    label: int
     digest: bytes
     size: tuple[int, int]
     file_format: str
@@ -69,41 +71,60 @@ def inspect(dataset: Dataset, name: str, target: Target, progress: Progress) -> 
     dataset.prepare(progress)
     description = dataset.describe()
     records = dataset.records()
-    task = partial(_look_at, dataset, target)
-    chunks = in_parallel(task, records, chunk=_CHUNK, workers=None, progress=partial(progress, "checking"))
-    looks = list(zip(records, (look for chunk in chunks for look in chunk), strict=True))
-    whole = [(record, look) for record, look in looks if isinstance(look, _Look)]
+    again: dict[int, Record] = {}
+    if isinstance(records, Iterator):
+        records = _noting_some(records, again)
+    else:
+        again.update(enumerate(records))
+    task, said = partial(_look_at, dataset, target), partial(progress, "checking")
+    chunks = in_parallel(task, records, chunk=_CHUNK, workers=None, progress=said, count=description.count)
+    looks = [look for chunk in chunks for look in chunk]
+    whole = [look for look in looks if isinstance(look, _Look)]
     same: dict[bytes, list[str]] = {}
-    for record, look in whole:
-        same.setdefault(look.digest, []).append(record.name)
-    of_class = Counter(record.label for record, _ in whole)
-    by_area = sorted((look.size for _, look in whole), key=lambda size: (size[0] * size[1], size)) or [(0, 0)]
-    shown = [whole[number][0] for number in sorted({i * len(whole) // _SHOWN for i in range(_SHOWN)})] if whole else []
+    for look in whole:
+        same.setdefault(look.digest, []).append(look.name)
+    of_class = Counter(look.label for look in whole)
+    by_area = sorted((look.size for look in whole), key=lambda size: (size[0] * size[1], size)) or [(0, 0)]
+    usable = [number for number, look in enumerate(looks) if isinstance(look, _Look) and number in again]
+    shown = sorted({usable[i * len(usable) // _SHOWN] for i in range(_SHOWN)}) if usable else []
     sample = np.zeros((len(shown), target.size, target.size, target.channels), np.uint8)
-    for pixels, record in zip(sample, shown, strict=True):
-        pixels[:], _ = decode(fetch(dataset, record, target.size), target)
+    for pixels, number in zip(sample, shown, strict=True):
+        pixels[:], _ = decode(fetch(dataset, again[number], target.size), target)
     return Inspection(
-        count=len(records),
+        count=len(looks),
         channels=description.channels,
         classes={label: of_class[number] for number, label in enumerate(description.classes)},
-        sizes=_counted(look.size for _, look in whole),
+        sizes=_counted(look.size for look in whole),
         smallest=by_area[0],
         median=by_area[len(by_area) // 2],
         largest=by_area[-1],
-        formats=_counted(look.file_format for _, look in whole),
-        modes=_counted(look.mode for _, look in whole),
+        formats=_counted(look.file_format for look in whole),
+        modes=_counted(look.mode for look in whole),
         duplicates=tuple(tuple(group) for group in sorted(same.values(), key=len, reverse=True) if len(group) > 1),
-        broken=tuple((record.name, look) for record, look in looks if isinstance(look, str)),
+        broken=tuple(look for look in looks if not isinstance(look, _Look)),
         ignored=dataset.ignored(),
-        notes=_counted(note for _, look in whole for note in look.notes),
+        notes=_counted(note for look in whole for note in look.notes),
         packed=find(dataset, name, target) is not None,
         sample=sample,
     )
 
 
-def _look_at(dataset: Dataset, target: Target, start: int, records: Sequence[Record]) -> list[_Look | str]:
-    """Return what each image is, or why it is broken."""
-    looks: list[_Look | str] = []
+def _noting_some(records: Iterator[Record], noted: dict[int, Record]) -> Iterator[Record]:
+    """Pass *records* on, and keep some of them by their numbers, evenly spread over all that were passed on so far."""
+    step = 1
+    for number, record in enumerate(records):
+        if number % step == 0:
+            noted[number] = record
+            if len(noted) > 2 * _SHOWN:
+                step *= 2
+                for odd in list(noted)[1::2]:
+                    del noted[odd]
+        yield record
+
+
+def _look_at(dataset: Dataset, target: Target, start: int, records: Sequence[Record]) -> list[_Look | tuple[str, str]]:
+    """Return what each image is, or its name and why it is broken."""
+    looks: list[_Look | tuple[str, str]] = []
     for record in records:
         try:
             source = fetch(dataset, record, target.size)
@@ -112,10 +133,10 @@ def _look_at(dataset: Dataset, target: Target, start: int, records: Sequence[Rec
             size, mode = image.size, image.mode
             pixels, notes = decode(image, target)
         except BrokenImage as error:
-            looks.append(str(error))
+            looks.append((record.name, str(error)))
             continue
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        looks.append(_Look(digest, size, image.format or "pixels", mode, notes))
+        looks.append(_Look(record.name, record.label, digest, size, image.format or "pixels", mode, notes))
     return looks
 
 

@@ -86,7 +86,7 @@ def open_image(source: bytes | Path) -> Image.Image:
     """Return an image whose header is read and whose pixels are not. Raise :class:`BrokenImage`."""
     try:
         with warnings.catch_warnings():
-            _quiet()
+            warnings.simplefilter("ignore")
             return _open(source)
     except Exception as error:
         raise BrokenImage(_reason(error)) from error
@@ -108,7 +108,7 @@ def decode(source: bytes | Image.Image, target: Target) -> tuple[np.ndarray[Any,
     # Damaged files make Pillow raise nearly anything: OSError, ValueError, SyntaxError, struct.error, MemoryError, ...
     try:
         with warnings.catch_warnings():
-            _quiet()
+            warnings.simplefilter("ignore")
             image = _open(source) if isinstance(source, bytes) else source
             upright = _load(image, target, notes)
             return _fit(_colours(upright, image, target, notes), target, notes), frozenset(notes)
@@ -117,12 +117,12 @@ def decode(source: bytes | Image.Image, target: Target) -> tuple[np.ndarray[Any,
 
 
 def _open(source: bytes | Path) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
-
-
-def _quiet() -> None:
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
+    # Pillow only warns of these, and refuses those of twice as many pixels.
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise Image.DecompressionBombError(f"Image size ({pixels} pixels) exceeds limit of {most} pixels")
+    return image
 
 
 def _reason(error: Exception) -> str:

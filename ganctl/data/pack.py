@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -140,32 +141,28 @@ def _build(dataset: Dataset, name: str, target: Target, progress: Progress, work
     # Before the images are read: a source that changes meanwhile is packed again next time.
     fingerprint = dataset.fingerprint()
     records = dataset.records()
-    for record in records:
-        if not (isinstance(record.label, int) and 0 <= record.label < max(len(description.classes), 1)):
-            raise PluginError(
-                f"data set {name!r} gives {plain(record.name)} the label {record.label!r}, not the number of one of "
-                f"its {len(description.classes)} classes; 0 is right where there are none"
-            )
-    if len(records) < 2:
-        raise _too_few(len(records), ())
-    stride = target.size * target.size * target.channels
+    count = description.count if isinstance(records, Iterator) else len(records)
+    shape = (target.size, target.size, target.channels)
+    stride = math.prod(shape)
     folder = _folder(dataset, name, target)
-    with building(folder, len(records) * (stride + 8)) as new:
+    with building(folder, (count or 0) * (stride + 8)) as new:
         try:
             file = new / "images.npy"
-            shape = (len(records), target.size, target.size, target.channels)
-            np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
-            task = partial(_pack_chunk, dataset, target, file, file.stat().st_size - len(records) * stride)
+            file.touch()
+            start = _head(file, (0, *shape))
+            task = partial(_pack_chunk, dataset, name, len(description.classes), target, file, start)
             chunk = min(_CHUNK, max(1, _CHUNK_BYTES // stride))
-            chunks = in_parallel(task, records, chunk=chunk, workers=workers, progress=partial(progress, "packing"))
-            broken = tuple((records[number].name, reason) for part in chunks for number, reason in part.broken)
+            said = partial(progress, "packing")
+            chunks = in_parallel(task, records, chunk=chunk, workers=workers, progress=said, count=count)
+            broken = tuple(pair for part in chunks for pair in part.broken)
             digests = [digest for part in chunks for digest in part.digests]
             usable = np.array([number for number, digest in enumerate(digests) if digest], np.int64)
             if len(usable) < 2:
                 raise _too_few(len(usable), broken)
             if broken:
-                _keep(file, usable)
-            labels = np.array([record.label for record in records], np.int64)[usable]
+                _keep(file, start, (len(digests), *shape), usable)
+            _head(file, (len(usable), *shape))
+            labels = np.array([label for part in chunks for label in part.labels], np.int64)[usable]
             np.save(new / "labels.npy", labels)
             manifest = Manifest(
                 dataset=name,
@@ -201,24 +198,37 @@ def _listed(broken: Sequence[tuple[str, str]]) -> str:
 class _Chunk(NamedTuple):
     digests: list[bytes]
     """Of each image's pixels; empty for a broken one."""
-    broken: list[tuple[int, str]]
-    """Numbers of records, and reasons."""
+    labels: list[int]
+    broken: list[tuple[str, str]]
+    """Names and reasons."""
     notes: Counter[str]
 
 
 def _pack_chunk(
-    dataset: Dataset, target: Target, file: Path, offset: int, start: int, records: Sequence[Record]
+    dataset: Dataset,
+    name: str,
+    classes: int,
+    target: Target,
+    file: Path,
+    offset: int,
+    start: int,
+    records: Sequence[Record],
 ) -> _Chunk:
     """Decode *records*, which begin with number *start*, into their places in *file*, whose pixels are at *offset*."""
     pixels = np.zeros((len(records), target.size, target.size, target.channels), np.uint8)
     digests: list[bytes] = []
-    broken: list[tuple[int, str]] = []
+    broken: list[tuple[str, str]] = []
     notes = Counter[str]()
     for place, record in zip(pixels, records, strict=True):
+        if not (isinstance(record.label, int) and 0 <= record.label < max(classes, 1)):
+            raise PluginError(
+                f"data set {name!r} gives {plain(record.name)} the label {record.label!r}, not the number of one of "
+                f"its {classes} classes; 0 is right where there are none"
+            )
         try:
             place[:], done = decode(fetch(dataset, record, target.size), target)
         except BrokenImage as error:
-            broken.append((start + len(digests), str(error)))
+            broken.append((record.name, str(error)))
             digests.append(b"")
             continue
         notes.update(done)
@@ -227,7 +237,7 @@ def _pack_chunk(
     with file.open("r+b") as images:
         images.seek(offset + start * pixels[0].size)
         images.write(pixels.data)
-    return _Chunk(digests, broken, notes)
+    return _Chunk(digests, [record.label for record in records], broken, notes)
 
 
 def fetch(dataset: Dataset, record: Record, size: int) -> bytes | Image:
@@ -240,20 +250,23 @@ def fetch(dataset: Dataset, record: Record, size: int) -> bytes | Image:
         raise BrokenImage(str(error)) from error
 
 
-def _keep(file: Path, usable: Numbers) -> None:
-    """Close the gaps that broken images left in *file*, without a second copy of it."""
-    images = np.load(file, mmap_mode="r+")
-    for start in range(0, len(usable), _CHUNK):
-        rows = usable[start : start + _CHUNK]
-        images[start : start + len(rows)] = images[rows]
-    images.flush()
-    shape = (len(usable), *images.shape[1:])
-    del images
-    # numpy pads its header so that a shorter first axis does not change its length.
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+def _head(file: Path, shape: tuple[int, ...]) -> int:
+    """Begin *file* with what numpy has to know of so many bytes, end it after them, and return where they begin."""
     with file.open("r+b") as packed:
-        np.lib.format.write_array_header_1_0(packed, header)
-        packed.truncate(packed.tell() + int(np.prod(shape)))
+        # numpy pads this so that another first axis does not change its length.
+        np.lib.format.write_array_header_1_0(packed, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        start = packed.tell()
+        packed.truncate(start + math.prod(shape))
+    return start
+
+
+def _keep(file: Path, start: int, shape: tuple[int, ...], usable: Numbers) -> None:
+    """Close the gaps that broken images left in *file*, without a second copy of it."""
+    images = np.memmap(file, np.uint8, "r+", start, shape)
+    for place in range(0, len(usable), _CHUNK):
+        rows = usable[place : place + _CHUNK]
+        images[place : place + len(rows)] = images[rows]
+    images.flush()
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

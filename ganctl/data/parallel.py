@@ -1,4 +1,4 @@
-"""Work on many records in one process per core, ended cleanly by errors, by Ctrl-C and by the death of any of them."""
+"""Work on many records on every core, ended cleanly by errors, by Ctrl-C and by the death of any process."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ import os
 import signal
 import sys
 import threading
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from ganctl.api import Record
-from ganctl.errors import GanctlError
+from ganctl.errors import GanctlError, plain
 
 T = TypeVar("T")
 
 _FEW = 200
+_BLOCK = 16
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_parallel(
     task: Callable[[int, Sequence[Record]], T],
-    records: Sequence[Record],
+    records: Sequence[Record] | Iterator[Record],
     *,
     chunk: int,
     workers: int | None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int | None], None],
+    count: int | None = None,
 ) -> list[T]:
     """Return ``task(start, records[start : start + n])`` of all records in order, at most *chunk* of them at once.
 
-    It runs in *workers* processes, one per core unless given, or in this one where there are few records. *task* must
-    be picklable. *progress* is told how many records are done, of how many. Raise what a task raises, at once, and
-    :class:`GanctlError` where a process died.
+    It runs in *workers* processes, one per core unless given, or in this one where there are few records; what an
+    iterator yields is worked on in as many threads. *task* must be picklable. *progress* is told how many records are
+    done, of how many; of an iterator, that is *count*, if known. Raise what a task raises, at once, and
+    :class:`GanctlError` where a process died or an iterator cannot go on.
     """
-    total = len(records)
     workers = workers or cores()
+    if isinstance(records, Iterator):
+        return _in_order(task, records, min(chunk, _BLOCK), workers, lambda done: progress(done, count))
+    total = len(records)
     progress(0, total)
     if workers == 1 or total < _FEW:
         # A photograph may take a tenth of a second: progress should show.
@@ -69,6 +77,46 @@ def in_parallel(
                 raise GanctlError(
                     "a process that decodes images died, perhaps for want of memory: close other programs and try again"
                 ) from error
+            raise
+
+
+def _in_order(
+    task: Callable[[int, Sequence[Record]], T],
+    records: Iterator[Record],
+    chunk: int,
+    workers: int,
+    progress: Callable[[int], None],
+) -> list[T]:
+    """Return what *task* makes of one block of *records* after another, while the next ones are read.
+
+    Threads need no copies of images that are here already, and Pillow lets them run side by side.
+    """
+    results: list[T] = []
+    waiting: deque[tuple[int, Future[T]]] = deque()
+    start = 0
+    progress(0)
+    # Decoding silences warnings image by image, and threads that do so at once put back each other's filters.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                try:
+                    block = list(islice(records, chunk))
+                except OSError as error:
+                    raise GanctlError(
+                        f"cannot read on after {start} images: {plain(error.strerror or error)}"
+                    ) from error
+                if block:
+                    start += len(block)
+                    waiting.append((start, pool.submit(task, start - len(block), block)))
+                # Memory holds so many blocks, however much faster they are read than decoded.
+                while len(waiting) > (2 * workers if block else 0):
+                    done, future = waiting.popleft()
+                    results.append(future.result())
+                    progress(done)
+                if not block:
+                    return results
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 

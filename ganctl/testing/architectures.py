@@ -77,8 +77,8 @@ def _first(architecture: Architecture, classes: tuple[str, ...] = ()) -> tuple[N
 def _settled(architecture: Architecture) -> Networks:
     """Build networks whose running statistics are those of a few training steps."""
     networks, _ = _first(architecture)
-    for _ in range(8):
-        networks.discriminator(networks.generator(_points(architecture, 8), None), None)
+    for _ in range(5):
+        networks.discriminator(networks.generator(_points(architecture), None), None)
     return networks
 
 

@@ -1,13 +1,15 @@
 """Whether a long training grows: ``python tests/benchmarks/soak.py [--minutes 60]``.
 
 Trains on tiny faces, with a checkpoint, a sheet, an evaluation and an export every few seconds, and looks twenty times
-at the process: open descriptors, threads, memory of its own (Linux only), and milliseconds a step since the last look.
+at the process: open descriptors, threads, memory of its own (Linux only), and milliseconds a step since the last look,
+by the clock and of the processor, which other programs do not change.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -29,28 +31,36 @@ def own_memory(process: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
 
 
+def processor(process: int) -> float:
+    """Return the seconds of processors that the process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main(minutes: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         command = [sys.executable, "-m", "ganctl", "train", "--out", str(run), "--quiet"]
         process = subprocess.Popen([*command, *(f"--set={key}={value}" for key, value in SETTINGS.items())])
         print(
-            f"{'minute':>8}{'step':>10}{'ms a step':>11}{'descriptors':>13}{'threads':>9}{'MB':>8}"
+            f"{'minute':>8}{'step':>10}{'ms a step':>11}{'of CPU':>8}{'descriptors':>13}{'threads':>9}{'MB':>8}"
             f"{'files':>7}{'folder MB':>11}"
         )
-        last = {"step": 0, "seconds": 0.0}
+        last, taken = {"step": 0, "seconds": 0.0}, 0.0
         for look in range(1, LOOKS + 1):
             with suppress(subprocess.TimeoutExpired):
                 raise SystemExit(f"it ended: {process.wait(60 * minutes / LOOKS)}")
             rows = [json.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()[:-1]]
             row = [row for row in rows if row["kind"] == "step"][-1]
-            pace = 1000 * (row["seconds"] - last["seconds"]) / max(row["step"] - last["step"], 1)
+            steps, before = max(row["step"] - last["step"], 1), taken
+            taken = processor(process.pid)
+            pace, cost = 1000 * (row["seconds"] - last["seconds"]) / steps, 1000 * (taken - before) / steps
             at, last = Path(f"/proc/{process.pid}"), row
             counts = len([*(at / "fd").iterdir()]), len([*(at / "task").iterdir()])
             files = [path for path in run.rglob("*") if path.is_file() and path.parent.name != "samples"]
             size = sum(path.stat().st_size for path in files if path.name != "metrics.jsonl") / 2**20
             print(
-                f"{look * minutes / LOOKS:8.1f}{row['step']:10}{pace:11.2f}{counts[0]:13}{counts[1]:9}"
+                f"{look * minutes / LOOKS:8.1f}{row['step']:10}{pace:11.2f}{cost:8.2f}{counts[0]:13}{counts[1]:9}"
                 f"{own_memory(process.pid):8.0f}{len(files):7}{size:11.1f}",
                 flush=True,
             )

@@ -148,7 +148,7 @@ class Discriminator(nn.Module):
     image at half its side or 128 px, from maps of 8 px; ``part`` and ``part_seen``, a quarter of it, from maps of 16.
     """
 
-    def __init__(self, width: int, data: DataSpec) -> None:
+    def __init__(self, width: int, decoders: bool, data: DataSpec) -> None:
         super().__init__()
         sides = [side for side in sorted(SEEN, reverse=True) if side <= data.size]
         widths = [max(int(width * SEEN[side]), 1) for side in sides]
@@ -159,8 +159,10 @@ class Discriminator(nn.Module):
             conv(last, last, 1), nn.BatchNorm2d(last), nn.LeakyReLU(0.2), bounded(nn.Conv2d(last, 1, 4, bias=False))
         )
         self.side = min(data.size // 2, 128)
-        self.whole = Decoder(last, width, self.side, data.channels)
-        self.part = Decoder(widths[-2], width, self.side, data.channels)
+        self.decoders = decoders
+        if decoders:
+            self.whole = Decoder(last, width, self.side, data.channels)
+            self.part = Decoder(widths[-2], width, self.side, data.channels)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
         """Judge."""
@@ -168,7 +170,9 @@ class Discriminator(nn.Module):
         for down in self.downs:
             maps.append(down(maps[-1]))
         logits = self.logits(maps[-1]).flatten(1)
-        return Judgement(logits, aux=Redrawn(self, images, maps[-2], maps[-1]) if self.training else {})
+        if not (self.training and self.decoders):
+            return Judgement(logits)
+        return Judgement(logits, aux=Redrawn(self, images, maps[-2], maps[-1]))
 
 
 class Redrawn(Mapping[str, Tensor]):
@@ -209,7 +213,7 @@ class FastNets(Architecture):
     """FastGAN's networks, for few images: the generator's small maps gate large ones, the discriminator redraws.
 
     Liu et al. 2021 (arXiv:2101.04775) train them on 100 images for some hours on one GPU; they have 64 filters. Of 32,
-    64, 128 or 256 px, without conditioning on classes.
+    64, 128 or 256 px, without conditioning on classes. Other losses train them with ``arch.decoders=false``.
     """
 
     api_version = 1
@@ -219,13 +223,16 @@ class FastNets(Architecture):
 
     latent_dim: int = Field(default=256, ge=1, le=4096, description="numbers in a latent, from which an image is made")
     width: int = Field(default=64, ge=4, le=512, description="filters of maps of 128 px, in both networks")
+    decoders: bool = Field(default=True, description="let the discriminator redraw; off for another loss than fastgan")
 
     def build(self, data: DataSpec) -> Networks:
         """Return both networks. Raise :class:`GanctlError` for other sizes."""
         if data.size not in SIZES:
             known = ", ".join(map(str, SIZES))
             raise GanctlError(f"fastgan draws {known} px, not {data.size}; choose one of these, with --size")
-        networks = Networks(Generator(self.latent_dim, self.width, data), Discriminator(self.width, data))
+        networks = Networks(
+            Generator(self.latent_dim, self.width, data), Discriminator(self.width, self.decoders, data)
+        )
         for network in networks:
             init_normal(network)
         return networks

@@ -58,6 +58,19 @@ def test_what_is_to_be_redrawn_is_what_was_seen() -> None:
     assert not discriminator.eval()(images).aux
 
 
+def test_what_nobody_reads_is_not_redrawn_and_what_is_read_once() -> None:
+    discriminator = Small().build(DataSpec(size=64, channels=3)).discriminator
+    drawn = []
+    for decoder in (discriminator.whole, discriminator.part):
+        decoder.register_forward_hook(lambda *_: drawn.append(1))
+    real, fake = (Batch(torch.zeros(2, 3, 64, 64), discriminator) for _ in range(2))
+    FastGAN().generator_loss(fake, real)
+    assert not drawn
+    FastGAN().discriminator_loss(real, fake)
+    assert len(drawn) == 2
+    assert not Small(decoders=False).build(DataSpec(size=64, channels=3)).discriminator(real.images).aux
+
+
 def test_quarters_make_the_whole() -> None:
     maps = torch.randn(1, 2, 4, 4)
     rows = [torch.cat([quarter(maps, top, left) for left in (0, 1)], 3) for top in (0, 1)]

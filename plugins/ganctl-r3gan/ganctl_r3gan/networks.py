@@ -109,7 +109,8 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[-1], side, side))
         layers = options.blocks_of(widths[-1], len(widths))
         for before, after in pairwise(reversed(widths)):
-            layers += [Double()] + [pointwise(before, after)] * (before != after)
+            # Either may come first, and on fewer pixels and channels both are cheaper.
+            layers += [pointwise(before, after)] * (before != after) + [Double()]
             layers += options.blocks_of(after, len(widths))
         self.layers = nn.Sequential(*layers, pointwise(widths[0], data.channels), nn.Tanh())
 
@@ -128,7 +129,7 @@ class Discriminator(nn.Module):
         widths, side = options.stages(data.size)
         layers = [pointwise(data.channels, widths[0]), *options.blocks_of(widths[0], len(widths))]
         for before, after in pairwise(widths):
-            layers += [pointwise(before, after)] * (before != after) + [Halve()]
+            layers += [Halve()] + [pointwise(before, after)] * (before != after)
             layers += options.blocks_of(after, len(widths))
         last = widths[-1]
         self.layers = nn.Sequential(*layers, initialised(nn.Conv2d(last, last, side, groups=last, bias=False)))
