@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ganctl.api import Architecture, Batch, DataSpec, Judgement, Loss, Step
@@ -23,10 +25,7 @@ def loss_checks(plugin: type[Loss], architecture: type[Architecture] | None = No
     One that reads what only its own discriminator says (``aux``) is checked with the discriminator of *architecture*.
     """
     yield from option_checks(plugin)
-    made_for = None
-    if architecture is not None:
-        keys = {f"arch.{option}": option for option in architecture.model_fields}
-        made_for = architecture.model_validate({keys[key]: v for key, v in plugin.recipe.items() if key in keys})
+    made_for = None if architecture is None else _small(architecture, plugin.recipe)
     for name, check in {
         "terms-are-finite-scalars": _terms_are_finite,
         "terms-reach-both-networks": _terms_reach_both,
@@ -109,6 +108,16 @@ class _Game:
         """Return how far real images' logits are above those of fakes, in the mean."""
         real, fake = self.batches(detached=True)
         return float(real.logits.mean() - fake.logits.mean())
+
+
+def _small(architecture: type[Architecture], recipe: Mapping[str, Any]) -> Architecture:
+    """Return *architecture* with the options that a loss's *recipe* sets, and few filters where it takes a width."""
+    keys = {f"arch.{option}": option for option in architecture.model_fields}
+    options = {keys[key]: value for key, value in recipe.items() if key in keys}
+    try:
+        return architecture.model_validate({"width": 8} | options)
+    except ValidationError:
+        return architecture.model_validate(options)
 
 
 def _discriminator(architecture: Architecture) -> tuple[nn.Module, int]:
