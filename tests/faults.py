@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -145,16 +146,18 @@ def end_of(run: Path) -> dict[str, Any]:
         end[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
         timed = ("seconds", "log_bytes", "step_meter", "epoch_meter", "health_meter")
         end[f"{path.name} values"] = {key: value for key, value in values.items() if key not in timed}
-    end["names"] = sorted(path.name for path in Run(run).checkpoints.glob("*.safetensors") if _is_an_epochs(path, run))
+    end["names"] = _stay(run)
     end["generator"] = (run / "generator.safetensors").read_bytes()
     assert load_file(run / "generator.safetensors")
     return end
 
 
-def _is_an_epochs(path: Path, run: Path) -> bool:
-    """Whether *path* is not a checkpoint that the clock asked for, of which there may be more or fewer."""
+def _stay(run: Path) -> list[str]:
+    """Return the names of the checkpoints that stay however long it took: the clock asks for some in between."""
+    every = tomllib.loads((run / "config.toml").read_text())["train"]["keep_every"]
     per_epoch = max(row["step"] for row in Run(run).rows() if row.get("epoch") == 1)
-    return not path.name.startswith("step-") or Run.step(path) % per_epoch == 0
+    steps = [(path.name, Run.step(path)) for path in Run(run).saved()]
+    return [name for name, step in steps[:-1] if every and step % (every * per_epoch) == 0] + [steps[-1][0]]
 
 
 def sheets(run: Path) -> dict[str, bytes]:

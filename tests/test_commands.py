@@ -287,8 +287,9 @@ def test_plugins_lists_each_with_its_package_and_checks_them(cli: Cli) -> None:
     listed = cli("plugins")
     assert re.search(r"architecture +perceptron +ganctl-goodfellow 1\.0\.0", listed.out)
     assert re.search(r"dataset +faces +ganctl ", listed.out)
-    checked = cli("plugins", "--check")
+    checked = cli("plugins", "--check", "dcgan", "loss:minimax")
     assert checked.code == 0
+    assert [line.split(" (")[0] for line in checked.out.splitlines()] == ["architecture dcgan", "loss minimax"]
     assert re.search(r"architecture dcgan \(ganctl .*\): (\d+) of \1 checks passed", checked.out)
 
 

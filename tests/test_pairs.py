@@ -14,7 +14,10 @@ from ganctl.errors import GanctlError
 from ganctl.rehearsal import rehearse
 from ganctl.trainer import Trainer, trainable
 
-OWN = {e.kind: [o.name for o in registry.entries() if o.kind == e.kind] for e in registry.entries()}
+HERE = ("ganctl", "ganctl-goodfellow")
+"""Packages whose plugins are tried with each other. Others have tests of their own, and larger networks."""
+ENTRIES = [entry for entry in registry.entries() if entry.package in HERE]
+OWN = {e.kind: [o.name for o in ENTRIES if o.kind == e.kind] for e in ENTRIES}
 PAIRS = [(arch, loss) for arch in OWN["architecture"] for loss in OWN["loss"]]
 CONDITIONAL = [
     (arch, loss, how)
@@ -73,7 +76,7 @@ def test_every_conditioning_trains_or_is_refused_with_the_remedy(arch: str, loss
     reason = complaint(chosen := tiny(arch, loss, arch__conditioning=how))
     if how == "auxiliary" and loss != "acgan":
         assert "nothing trains discriminator.head.classifier" in reason
-        assert "arch.conditioning=none" in reason
+        assert f"which ganctl show {arch} lists" in reason
     elif how != "auxiliary" and loss == "acgan":
         assert "--set arch.conditioning=auxiliary" in reason
     else:

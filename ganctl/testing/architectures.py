@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from ganctl.api import Architecture, DataSpec, Networks
 from ganctl.errors import GanctlError
 from ganctl.judging import judgement
 from ganctl.sampling import latents
-from ganctl.testing.common import Check, at_bounds, highest_integers, option_checks
+from ganctl.testing.common import Check, at_bounds, highest_integers, option_checks, small
 
 SIZES = (16, 28, 32, 64)
 """At which architectures are checked; one that refuses some of them has to build another."""
@@ -24,15 +24,15 @@ CLASSES = ("one", "other")
 
 
 def architecture_checks(plugin: type[Architecture]) -> Iterator[Check]:
-    """Yield the checks of an architecture: with its default options, grey and colour, at several sizes, then others."""
+    """Yield the checks of an architecture: its default options at several sizes, grey and colour; then few filters."""
     yield from option_checks(plugin)
     for size in SIZES:
         for channels in (1, 3):
             spec = DataSpec(size=size, channels=channels)
             yield Check(f"shapes-and-range-{size}px-{channels}", partial(_shapes_and_range, plugin, spec))
+    yield Check("builds-some-size", partial(_builds_some_size, plugin))
+    yield Check("options-work-at-their-bounds", partial(_options_work_at_their_bounds, plugin))
     for name, check in {
-        "builds-some-size": _builds_some_size,
-        "options-work-at-their-bounds": _options_work_at_their_bounds,
         "images-stay-in-range": _images_stay_in_range,
         "logits-are-not-squashed": _logits_are_not_squashed,
         "labels-are-taken": _labels_are_taken,
@@ -45,7 +45,7 @@ def architecture_checks(plugin: type[Architecture]) -> Iterator[Check]:
         "channels-last-is-close": _channels_last_is_close,
         "bf16-is-close": _bf16_is_close,
     }.items():
-        yield Check(name, partial(check, plugin))
+        yield Check(name, partial(check, partial(small, plugin)))
     for value in _conditionings(plugin):
         yield Check(f"labels-matter-{value}", partial(_labels_matter, plugin, value))
 
@@ -154,7 +154,7 @@ def _options_work_at_their_bounds(plugin: type[Architecture]) -> None:
 
 
 @torch.no_grad()
-def _images_stay_in_range(plugin: type[Architecture]) -> None:
+def _images_stay_in_range(plugin: Callable[[], Architecture]) -> None:
     (generator, _), _ = _first(plugin())
     _disturb(generator, 10)
     largest = float(generator(_points(plugin()), None).abs().max())
@@ -164,7 +164,7 @@ def _images_stay_in_range(plugin: type[Architecture]) -> None:
 
 
 @torch.no_grad()
-def _logits_are_not_squashed(plugin: type[Architecture]) -> None:
+def _logits_are_not_squashed(plugin: Callable[[], Architecture]) -> None:
     (_, discriminator), spec = _first(plugin())
     _disturb(discriminator, 10)
     images = 100 * torch.randn(8, spec.channels, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
@@ -175,14 +175,14 @@ def _logits_are_not_squashed(plugin: type[Architecture]) -> None:
     )
 
 
-def _labels_are_taken(plugin: type[Architecture]) -> None:
+def _labels_are_taken(plugin: Callable[[], Architecture]) -> None:
     networks, spec = _first(plugin(), CLASSES)
     _fits(networks, _points(plugin()), spec, torch.tensor([0, 1, 0, 1]))
 
 
 @torch.no_grad()
 def _labels_matter(plugin: type[Architecture], conditioning: str) -> None:
-    architecture = plugin.model_validate({"conditioning": conditioning})
+    architecture = small(plugin, conditioning=conditioning)
     (generator, discriminator), spec = _first(architecture, CLASSES)
     # Disturbed, because what heeds the class may be zero before training.
     for network in (generator, discriminator):
@@ -201,7 +201,7 @@ def _labels_matter(plugin: type[Architecture], conditioning: str) -> None:
     )
 
 
-def _same_seed(plugin: type[Architecture]) -> None:
+def _same_seed(plugin: Callable[[], Architecture]) -> None:
     _, spec = _first(plugin())
     for one, other in zip(_build(plugin(), spec, 1), _build(plugin(), spec, 1), strict=True):
         for name, tensor in one.state_dict().items():
@@ -210,7 +210,7 @@ def _same_seed(plugin: type[Architecture]) -> None:
             )
 
 
-def _same_seed_same_training(plugin: type[Architecture]) -> None:
+def _same_seed_same_training(plugin: Callable[[], Architecture]) -> None:
     answers = []
     for _ in range(2):
         generator, discriminator = _first(plugin())[0]
@@ -224,7 +224,7 @@ def _same_seed_same_training(plugin: type[Architecture]) -> None:
         )
 
 
-def _networks_share_nothing(plugin: type[Architecture]) -> None:
+def _networks_share_nothing(plugin: Callable[[], Architecture]) -> None:
     (generator, _), spec = _first(plugin())
     points = _points(plugin())
     with torch.no_grad():
@@ -239,7 +239,7 @@ def _networks_share_nothing(plugin: type[Architecture]) -> None:
     )
 
 
-def _every_parameter_learns(plugin: type[Architecture]) -> None:
+def _every_parameter_learns(plugin: Callable[[], Architecture]) -> None:
     (generator, discriminator), _ = _first(plugin())
     answer = judgement(discriminator(generator(_points(plugin()), None), None))
     parts = [answer.logits, answer.class_logits, *answer.aux.values()]
@@ -254,7 +254,7 @@ def _every_parameter_learns(plugin: type[Architecture]) -> None:
         )
 
 
-def _drawing_is_a_function(plugin: type[Architecture]) -> None:
+def _drawing_is_a_function(plugin: Callable[[], Architecture]) -> None:
     (generator, _), _ = _first(plugin())
     points = _points(plugin())
     with torch.no_grad():
@@ -268,7 +268,7 @@ def _drawing_is_a_function(plugin: type[Architecture]) -> None:
     assert torch.allclose(together[:1], alone, atol=1e-4), "in eval mode an image depends on the others in its batch"
 
 
-def _copies_draw_the_same(plugin: type[Architecture]) -> None:
+def _copies_draw_the_same(plugin: Callable[[], Architecture]) -> None:
     (generator, _), spec = _first(plugin())
     points = _points(plugin(), 2)
     other = _build(plugin(), spec, 1).generator
@@ -287,7 +287,7 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _channels_last_is_close(plugin: type[Architecture]) -> None:
+def _channels_last_is_close(plugin: Callable[[], Architecture]) -> None:
     generator, discriminator = _settled(plugin())
     points = _points(plugin())
     with torch.no_grad():
@@ -302,7 +302,7 @@ def _channels_last_is_close(plugin: type[Architecture]) -> None:
     assert torch.allclose(logits, judged, atol=scale), "of channels-last images it judges otherwise; avoid view()"
 
 
-def _bf16_is_close(plugin: type[Architecture]) -> None:
+def _bf16_is_close(plugin: Callable[[], Architecture]) -> None:
     generator, discriminator = _settled(plugin())
     points = _points(plugin())
     with torch.no_grad():

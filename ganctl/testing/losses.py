@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ganctl.api import Architecture, Batch, DataSpec, Judgement, Loss, Step
 from ganctl.errors import GanctlError
 from ganctl.judging import judgement, named
-from ganctl.testing.common import Check, at_bounds, option_checks
+from ganctl.testing.common import Check, at_bounds, option_checks, small
 
 COUNT = 64
 """Images in a batch."""
@@ -25,7 +23,10 @@ def loss_checks(plugin: type[Loss], architecture: type[Architecture] | None = No
     One that reads what only its own discriminator says (``aux``) is checked with the discriminator of *architecture*.
     """
     yield from option_checks(plugin)
-    made_for = None if architecture is None else _small(architecture, plugin.recipe)
+    made_for = None
+    if architecture is not None:
+        keys = {f"arch.{option}": option for option in architecture.model_fields}
+        made_for = small(architecture, **{keys[key]: value for key, value in plugin.recipe.items() if key in keys})
     for name, check in {
         "terms-are-finite-scalars": _terms_are_finite,
         "terms-reach-both-networks": _terms_reach_both,
@@ -110,16 +111,6 @@ class _Game:
         return float(real.logits.mean() - fake.logits.mean())
 
 
-def _small(architecture: type[Architecture], recipe: Mapping[str, Any]) -> Architecture:
-    """Return *architecture* with the options that a loss's *recipe* sets, and few filters where it takes a width."""
-    keys = {f"arch.{option}": option for option in architecture.model_fields}
-    options = {keys[key]: value for key, value in recipe.items() if key in keys}
-    try:
-        return architecture.model_validate({"width": 8} | options)
-    except ValidationError:
-        return architecture.model_validate(options)
-
-
 def _discriminator(architecture: Architecture) -> tuple[nn.Module, int]:
     """Return the discriminator of the smallest images that *architecture* builds, and their side."""
     for size in (16, 32, 64, 128):
@@ -166,7 +157,7 @@ def _extremes_stay_finite(plugin: type[Loss], architecture: Architecture | None)
         ):
             for name, term in terms.items():
                 assert term.isfinite(), (
-                    f"{name} is {float(term)} at logits up to {largest:.0f}; use softplus or "
+                    f"{name} is {float(term.detach())} at logits up to {largest:.0f}; use softplus or "
                     "binary_cross_entropy_with_logits in place of exponentials and logarithms"
                 )
             total = _total(terms)
