@@ -75,7 +75,12 @@ def check_data(user: Layer, output: Path | None, shown: Display) -> None:
         rows.append(("duplicates", f"{more} images repeat another, such as {', '.join(found.duplicates[0][:3])}"))
     shown.table(rows)
     shown.note()
-    shown.note(f"ganctl train --data {plain(settings.source)} --size {settings.data.size} would", "bold")
+    sets = [
+        f" --set {key}={plain(value.text or value.value)}"
+        for key, value in user.values.items()
+        if value.source == "--set"
+    ]
+    shown.note(f"ganctl train --data {plain(settings.source)} --size {settings.data.size}{''.join(sets)} would", "bold")
     shown.note(
         f"  make them {_size((settings.data.size,) * 2)} {made}{', as is packed already' if found.packed else ''}"
     )
