@@ -22,6 +22,10 @@ _HOMES = {"Run": "ganctl.run", "Trainer": "ganctl.library", "resume": "ganctl.li
 def __getattr__(name: str) -> object:
     """Import what is asked for, when it is asked for."""
     if name in _HOMES:
+        if _HOMES[name] == "ganctl.library":
+            from ganctl import memory
+
+            memory.keep()  # before torch is imported, as the command does
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'ganctl' has no attribute {name!r}")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from ganctl import memory, sampling, session
+from ganctl import sampling, session
 from ganctl.assemble import Layers, load_init, parts
 from ganctl.commands import training
 from ganctl.display import display
@@ -58,7 +58,6 @@ class Trainer(Loop):
         show: bool = True,
     ) -> None:
         """Get ready to train; with *show*, tell of it, and later of the training."""
-        memory.keep()
         # Named as on the command line, so that run folders are the same, and errors name what both have.
         flags: dict[str, tuple[str, object]] = {
             "data.source": ("--data", None if data is None else os.fspath(data)),
@@ -112,7 +111,6 @@ def resume(run: Run | PathLike, epochs: int | None = None, anyway: bool = False,
 
     Raise :class:`GanctlError` where it is no run, or its images have changed and it is not to go on *anyway*.
     """
-    memory.keep()
     opened = run if isinstance(run, Run) else open_run(Path(run))
     more = {} if epochs is None else {"train.epochs": Value(epochs, "--epochs")}
     with display(quiet=not show) as shown:
